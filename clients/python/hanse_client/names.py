@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.paths import path_to, resource_path
+from hanse.well_known import GROUP
 
 
 def _path(reference: ObjectReference) -> str:
@@ -34,6 +35,13 @@ def placement_name(reference: ObjectReference) -> str:
 def sync_state_parent(reference: ObjectReference) -> str:
     """`syncStates/apps/deployments/shop/web`, the parent of the sync states of all clusters."""
     return f"syncStates/{_path(reference)}"
+
+
+def tombstone_object_name(reference: ObjectReference) -> str:
+    """`objects/hanse.dev/tombstones/shop/deployments.apps.web`, for FederationService."""
+    resource = "tombstones" if reference.namespace else "clustertombstones"
+    name = ".".join(part for part in (reference.resource, reference.group, reference.name) if part)
+    return f"objects/{path_to(group=GROUP, resource=resource, namespace=reference.namespace, name=name)}"
 
 
 def quoted(text: str) -> str:

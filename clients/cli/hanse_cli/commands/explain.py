@@ -17,7 +17,13 @@ from typing import Any
 
 import click
 from hanse_client import HanseClient
-from hanse_client.names import collection_name, object_name, placement_name, sync_state_parent
+from hanse_client.names import (
+    collection_name,
+    object_name,
+    placement_name,
+    sync_state_parent,
+    tombstone_object_name,
+)
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -42,7 +48,7 @@ from hanse_cli import exits
 from hanse_cli.commands.clusters import answers
 from hanse_cli.commands.names import list_record_sets, list_zones
 from hanse_cli.commands.objects import get
-from hanse_cli.commands.page import PLACED, ExplainPage, compile_page
+from hanse_cli.commands.page import PLACED, ExplainPage, compile_page, deleted_page
 from hanse_cli.commands.values import complete_objects, namespace_option
 from hanse_cli.output import Printer
 from hanse_cli.plain import plain_all
@@ -135,7 +141,14 @@ async def _watch(
 async def explain(client: HanseClient, target: NamedResource, namespace: str) -> ExplainPage:
     """Ask the services about one object and merge what they say. Raises HanseError."""
     reference = target.reference(namespace)
-    stored = await client.federation.GetObject(GetObjectRequest(name=object_name(reference)))
+    tombstone = await _object(client, tombstone_object_name(reference))
+    try:
+        stored = await client.federation.GetObject(GetObjectRequest(name=object_name(reference)))
+    except NotFoundError:
+        if tombstone is None:
+            raise
+        where = f" in {reference.namespace}" if reference.namespace else ""
+        return deleted_page(f"{target.title}{where}", tombstone)
     manifest: dict[str, Any] = json.loads(stored.manifest)
     if not target.resource.propagates and not _may_have_placement(target):
         raise click.UsageError(
@@ -155,7 +168,18 @@ async def explain(client: HanseClient, target: NamedResource, namespace: str) ->
         states=states,
         records=records,
         offline=offline,
+        tombstone=tombstone,
     )
+
+
+async def _object(client: HanseClient, name: str) -> dict[str, Any] | None:
+    """Return an object of the federation; None if there is none, or the federation knows no such kind."""
+    try:
+        stored = await client.federation.GetObject(GetObjectRequest(name=name))
+    except HanseError:
+        return None
+    found: dict[str, Any] = json.loads(stored.manifest)
+    return found
 
 
 async def _explanation(

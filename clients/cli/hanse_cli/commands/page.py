@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 from hanse.api.dns.v1.record_set_pb2 import RecordSet
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
@@ -56,6 +56,10 @@ class ClusterRow:
     live: str = ""
 
 
+NOTHING_LEFT: Final = "nothing is left there"
+"""What the apiserver says of a copy that is gone."""
+
+
 @dataclass(frozen=True, slots=True)
 class NameRow:
     """One DNS name on the page."""
@@ -96,10 +100,12 @@ def compile_page(
     states: Sequence[SyncState],
     records: Sequence[RecordSet],
     offline: Collection[str] = (),
+    tombstone: Mapping[str, Any] | None = None,
 ) -> ExplainPage:
     """Merge what the services say about one object.
 
-    `manifest` is the federated object, `offline` the clusters that cannot be reached at present.
+    `manifest` is the federated object, `offline` the clusters that cannot be reached at present, and
+    `tombstone` what deleted objects of its name have left.
     """
     has_current = explanation.HasField("current")
     placement = explanation.current if has_current else Placement()
@@ -139,9 +145,49 @@ def compile_page(
             )
             for each in records
         ),
-        pending=tuple(_pending(manifest, explanation, by_cluster, generation=generation, offline=offline)),
+        pending=(
+            *_pending(manifest, explanation, by_cluster, generation=generation, offline=offline),
+            *(
+                f"{cluster}: waits for what was deleted under its name: {why}"
+                for cluster, why in _left(tombstone or {}).items()
+            ),
+        ),
         stays=stays,
     )
+
+
+def deleted_page(title: str, tombstone: Mapping[str, Any]) -> ExplainPage:
+    """Return the page of a name that no object has, and that deleted ones have left something under."""
+    left = _left(tombstone)
+    clusters = {str(copy["cluster"]): bool(copy.get("orphan")) for copy in tombstone["copies"]}
+    when = str(tombstone.get("deleteTime", ""))
+    return ExplainPage(
+        object=title,
+        generation=0,
+        policy="",
+        clusters=tuple(
+            ClusterRow(
+                cluster,
+                RELEASING,
+                f"Deleted: the object was deleted at {when}"
+                + ("; its copy stays, as --cascade=orphan asks" if orphan else ""),
+                applied=left.get(cluster, "nothing is left there"),
+            )
+            for cluster, orphan in sorted(clusters.items())
+        ),
+        steps=(),
+        names=(),
+        pending=(
+            f"the object is deleted; members still have it, or may: {', '.join(left) or 'none'}",
+            *(f"{cluster}: {why}" for cluster, why in left.items()),
+        ),
+    )
+
+
+def _left(tombstone: Mapping[str, Any]) -> dict[str, str]:
+    """Return what each cluster that may have something of deleted objects waits for, sorted by cluster."""
+    copies = sorted(tombstone.get("copies") or (), key=lambda copy: str(copy["cluster"]))
+    return {str(each["cluster"]): str(each["message"]) for each in copies if each["message"] != NOTHING_LEFT}
 
 
 def _placed_row(
