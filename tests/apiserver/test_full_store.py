@@ -13,6 +13,7 @@ from hanse_apiserver.app import Apiserver
 from hanse.errors import STORE_FULL, ResourceExhaustedError
 from hanse.process.health import Health
 from hanse.store import Compare, EtcdStore, Op, Put, TxnResult
+from hanse.store.keys import ObjectKey
 from tests.apiserver.world import World, config_map, namespace
 from tests.support.stores.small_etcd import SmallEtcd, small_etcd
 from tests.support.waiting import until
@@ -40,12 +41,13 @@ async def small(tmp_path: Path) -> AsyncIterator[SmallEtcd]:
 
 
 async def test_users_delete_while_the_store_is_full(small: SmallEtcd) -> None:
-    """A delete that must write (its finalizer waits for members) makes room for itself; afterwards writes are
+    """A delete that must write (what it leaves in members) makes room for itself; afterwards writes are
     taken again. Without somebody to make room, it is refused with STORE_FULL's remedy."""
     async with SmallWorld(small) as world:
         await world.create("/api/v1/namespaces", namespace())
         for name in ("one", "two"):
             await world.create(MAPS, config_map(name))
+            await world.place(ObjectKey("", "configmaps", "shop", name), {"eu": None})
         await small.fill()
         answer = await world.call("DELETE", f"{MAPS}/one")
         assert answer.status == 200, answer
@@ -62,6 +64,7 @@ async def test_a_full_store_keeps_no_apiserver_from_starting(small: SmallEtcd) -
     async with SmallWorld(small) as world:
         await world.create("/api/v1/namespaces", namespace())
         await world.create(MAPS, config_map("one"))
+        await world.place(ObjectKey("", "configmaps", "shop", "one"), {"eu": None})
     await small.fill()
     async with World(small.store) as world:  # nobody makes room
         assert (await world.get(f"{MAPS}/one"))["metadata"]["name"] == "one"
@@ -123,6 +126,7 @@ async def test_a_deletion_that_etcd_writes_and_refuses_is_done(
     async with SmallWorld(small) as world:
         await world.create("/api/v1/namespaces", namespace())
         await world.create(MAPS, config_map("one"))
+        await world.place(ObjectKey("", "configmaps", "shop", "one"), {"eu": None})
         store = small.store
         write, refused = store.txn, 0
 

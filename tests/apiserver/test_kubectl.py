@@ -8,7 +8,7 @@ import json
 import pytest
 
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
-from hanse.store.keys import ObjectKey
+from hanse.store.keys import TOMBSTONES, ObjectKey
 from tests.apiserver.world import WEB, World, config_map, deployment, rolled_out
 from tests.support.waiting import until
 
@@ -123,10 +123,12 @@ async def test_placements_and_sync_states(world: World) -> None:
     assert ran.code != 0
 
 
-async def test_delete_waits_for_the_members(world: World) -> None:
-    """`kubectl delete` returns when the last member has confirmed."""
+async def test_delete_in_the_foreground_waits_for_the_members(world: World) -> None:
+    """`kubectl delete --cascade=foreground` returns when the last member has confirmed, another at once."""
     await applied(world)
-    deleting = asyncio.create_task(world.kubectl("delete", "deploy", "web", "-n", "shop", "--timeout=50s"))
+    deleting = asyncio.create_task(
+        world.kubectl("delete", "deploy", "web", "-n", "shop", "--cascade=foreground", "--timeout=50s")
+    )
 
     async def asked() -> bool:
         entry = world.apiserver.engine.cache.get(WEB)
@@ -134,20 +136,40 @@ async def test_delete_waits_for_the_members(world: World) -> None:
 
     await until(asked, what="the deletion was asked for")
     await world.removed(WEB, "eu")
-    await asyncio.sleep(0.3)
+    await world.apiserver.engine.cache.fresh()
     assert not deleting.done()
     await world.removed(WEB, "us")
     assert "deleted" in (await deleting).out
 
 
+async def test_force_replaces_what_members_still_have(world: World) -> None:
+    """`kubectl apply --force` deletes and creates without a pause; nothing is lost (5 of 5)."""
+    await applied(world)
+    for number in range(5):
+        changed = deployment()
+        labels = {"app": f"web-{number}"}
+        changed["spec"]["selector"]["matchLabels"] = labels
+        changed["spec"]["template"]["metadata"]["labels"] = labels
+        await world.kubectl("apply", "--force", "-f", "-", stdin=json.dumps(changed))
+        found = await world.get("/apis/apps/v1/namespaces/shop/deployments/web")
+        assert found["spec"]["selector"]["matchLabels"] == labels
+
+
 async def test_delete_cascade_orphan(world: World) -> None:
-    """`--cascade=orphan` is seen by the syncer as the finalizer `orphan`."""
+    """`--cascade=orphan` is what the tombstone says."""
     await world.kubectl("create", "-f", "-", stdin=json.dumps(config_map("c")))
+    await world.clusters("eu")
     await world.place(CONFIG, {"eu": None})
     await world.kubectl("delete", "configmap", "c", "-n", "shop", "--cascade=orphan", "--wait=false")
-    entry = world.apiserver.engine.cache.get(CONFIG)
-    assert entry is not None
-    assert "orphan" in entry.object["metadata"]["finalizers"]
+
+    async def is_left() -> bool:
+        return await world.store.get(CONFIG.key(TOMBSTONES)) is not None
+
+    await until(is_left, what="the object is gone and has left a tombstone")
+    listed = await world.kubectl(
+        "get", "tombstones", "-n", "shop", "-o", "jsonpath={.items[0].copies[0].orphan}"
+    )
+    assert listed.out == "true"
     await world.removed(CONFIG, "eu")
     await world.kubectl("wait", "--for=delete", "configmap/c", "-n", "shop", "--timeout=50s")
 

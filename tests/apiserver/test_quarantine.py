@@ -12,8 +12,9 @@ from hanse.api.registry.v1.cluster_pb2 import Cluster
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.errors import DataLossError
+from hanse.federation.deletion.tombstones import decode_tombstone
 from hanse.store import MemoryStore
-from hanse.store.keys import ObjectKey
+from hanse.store.keys import TOMBSTONES, ObjectKey
 from hanse.well_known import UNREADABLE
 from tests.apiserver.world import WEB, World, config_map, deployment, namespace
 from tests.support.waiting import until
@@ -130,26 +131,27 @@ async def test_an_object_that_becomes_unreadable_keeps_what_was_known() -> None:
         assert UNREADABLE not in (await world.get(f"{MAPS}/a"))["metadata"].get("annotations", {})
 
 
-async def test_an_unreadable_object_that_members_have_leaves_them_before_it_goes() -> None:
-    """Its deletion waits for every member that it may be in, as that of any other object."""
+async def test_an_unreadable_object_that_members_have_leaves_a_tombstone() -> None:
+    """Its tombstone has every member that it may be in, as that of any other object."""
     async with World(await filled({WEB.key(): b"junk"})) as world:
+        await world.clusters("eu")
         await world.create("/api/v1/namespaces", namespace())
         await world.place(WEB, {"eu": 2})
         await world.report(WEB, "eu")
         answer = await world.call("DELETE", f"{DEPLOYMENTS}/web")
         assert answer.status == 200
-        stored = await world.store.get(WEB.key())
+        assert await world.store.get(WEB.key()) is None
+        stored = await world.store.get(WEB.key(TOMBSTONES))
         assert stored is not None
-        waiting = orjson.loads(stored.value)
-        assert waiting["metadata"]["deletionTimestamp"]
-        assert waiting["metadata"]["finalizers"] == ["hanse.dev/sync"]
-        assert (waiting["apiVersion"], waiting["kind"]) == ("apps/v1", "Deployment")
-        await world.report(WEB, "eu", phase=sync.REMOVED)
+        left = decode_tombstone(stored)
+        assert [copy.cluster for copy in left.copies] == ["eu"]
+        assert (left.object.kind, left.object.version) == ("Deployment", "v1")
+        await world.report(WEB, "eu", phase=sync.REMOVED, uid=left.object.uid)
 
         async def gone() -> bool:
-            return await world.store.get(WEB.key()) is None
+            return await world.store.get(WEB.key(TOMBSTONES)) is None
 
-        await until(gone, what="the deletion is finished")
+        await until(gone, what="nothing is left of it")
 
 
 async def test_an_unreadable_object_that_is_being_deleted_can_be_let_go() -> None:

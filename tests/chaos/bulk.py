@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
 
 from tests.system.harness import Api, ApiError, Federation, Json, until_passes
 from tests.system.manifests import config_map
@@ -64,6 +65,17 @@ class Bulk:
             del self.values[name]
         self._each(self._delete, gone, at=at, fault=fault)
 
+    def replace(self, names: Iterable[str], value: str) -> None:
+        """Delete some of them, and make each again with another value as soon as that is answered."""
+        again = list(names)
+        self.values |= dict.fromkeys(again, value)
+
+        def one(name: str) -> None:
+            self._delete(name)
+            self._create(name)
+
+        self._each(one, again, at=0, fault=lambda: None)
+
     def _each(
         self, write: Callable[[str], None], names: Iterable[str], *, at: int, fault: Callable[[], object]
     ) -> None:
@@ -110,15 +122,28 @@ class Bulk:
             if item["metadata"]["name"] != "kube-root-ca.crt"
         }
 
-    def until_in(self, apis: Iterable[Api], *, seconds: float = 60.0) -> None:
-        """Wait until clusters have exactly the intent."""
+    def until_in(
+        self, apis: Iterable[Api], *, seconds: float = 60.0, others: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """Wait until clusters have exactly the intent, and `others` of the namespace."""
+        wanted = {**others, **self.values}
         for api in apis:
 
             def same(api: Api = api) -> None:
                 found = self.found(api)
-                assert found == self.values, difference(self.values, found)
+                assert found == wanted, difference(wanted, found)
 
             until_passes(same, what=f"{api.server} has what was asked for", seconds=seconds)
+
+
+def nothing_is_left(federation: Federation, namespace: str) -> None:
+    """Wait until no tombstone of the namespace is left: every member was seen without what was deleted."""
+
+    def gone() -> None:
+        found = federation.api.list("tombstones.hanse.dev", namespace)
+        assert not found, [item["metadata"]["name"] for item in found][:5]
+
+    until_passes(gone, what="nothing is left of what was deleted", seconds=60.0)
 
 
 def value_of(item: Json) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chaos.bulk import Bulk, intent_everywhere
+from tests.chaos.bulk import Bulk, intent_everywhere, nothing_is_left
 from tests.system.harness import NAMES, SERVICES, Federation, Witness
 
 COUNT = 150
@@ -23,19 +23,28 @@ class KillSuite:
         self, federation: Federation, ns: str, victim: str
     ) -> None:
         """After a bulk apply during which a process was killed, every member has exactly the intent, and
-        nothing was ever deleted in a member."""
+        nothing was ever deleted in a member but what somebody deleted: half of that has gone everywhere, and
+        half was made again at once."""
         count = COUNTS.get(victim, COUNT)
         bulk = Bulk(federation.api, ns, count)
         early = Bulk(federation.api, ns, 1, prefix="early")
         early.create()
         early.until_in(federation.each.values())
         bulk.values |= early.values
+        churn = Bulk(federation.api, ns, count // 5, prefix="churn")
+        churn.create()
+        churn.until_in(federation.each.values(), others=early.values)
+        again, gone = list(churn.values)[::2], list(churn.values)[1::2]
         pids: list[int] = []
         with Witness(federation.each, namespace=ns, resources=["configmaps"]) as witness:
             bulk.create(at=count // 3, fault=lambda: pids.append(federation.kill(victim)))
+            churn.delete(gone)
+            churn.replace(again, "2")
             federation.await_back(victim, not_pid=pids[0])
+            bulk.values |= churn.values
             intent_everywhere(federation, bulk)
-        assert witness.deleted == []
+        assert {each.name for each in witness.deleted} <= {*gone, *again}
+        nothing_is_left(federation, ns)
 
     def test_a_hanging_member_delays_nobody(self, federation: Federation, ns: str) -> None:
         """While a member answers nothing and keeps its connections, the others get what is written; when it
@@ -77,6 +86,7 @@ class KillSuite:
         for name, pid in pids.items():
             federation.await_back(name, not_pid=pid)
         intent_everywhere(federation, bulk)
+        nothing_is_left(federation, ns)
         left = {
             (cluster, item["metadata"]["uid"])
             for cluster, api in federation.each.items()

@@ -44,8 +44,8 @@ def state_of(federation: Federation, name: str) -> str:
 
 @pytest.mark.parametrize("lie", LIES)
 def test_a_member_that_lies_confirms_no_deletion(federation: Federation, ns: str, lie: str) -> None:
-    """Objects that are deleted stay in the federation until a member that lies about them has really let go;
-    the others let go at once, and what was not to be deleted stays."""
+    """Objects that are deleted have a tombstone until a member that lies about them has really let go; the
+    others let go at once, and what was not to be deleted stays."""
     bulk = Bulk(federation.api, ns, COUNT)
     bulk.create()
     intent_everywhere(federation, bulk)
@@ -60,10 +60,12 @@ def test_a_member_that_lies_confirms_no_deletion(federation: Federation, ns: str
             what="the others let go",
         )
         for name in gone:
-            assert "deletionTimestamp" in federation.api.get("configmaps", ns, name)["metadata"]
+            left = federation.api.get("tombstones.hanse.dev", ns, f"configmaps.{name}")
+            assert SICK in {copy["cluster"] for copy in left["copies"]}
+            assert federation.api.find("configmaps", ns, name) is None
     for name in gone:
         until_in(federation, (), "configmaps", ns, name)
-    until(lambda: not set(gone) & set(bulk.found(federation.api)), what="all are gone")
+    until(lambda: not federation.api.list("tombstones.hanse.dev", ns), what="nothing is left of them")
     assert all(federation.member(SICK).find("configmaps", ns, name) for name in kept)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.bulk import Bulk, intent_everywhere
+from tests.chaos.bulk import Bulk, intent_everywhere, nothing_is_left
 from tests.system.harness import NAMES, Federation, Witness, until
 from tests.system.manifests import deployment
 from tests.system.suite.base import replicas, until_in
@@ -54,7 +54,7 @@ def recovered(federation: Federation) -> Iterator[None]:
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_sick_member_delays_nobody_and_catches_up(federation: Federation, ns: str, fault: str) -> None:
     """While a member refuses or hangs, others get creations and updates; when it is well again it has
-    exactly the intent; nothing was deleted."""
+    exactly the intent; nothing was deleted but what somebody deleted meanwhile."""
     first = Bulk(federation.api, ns, COUNT, prefix="first")
     first.create()
     intent_everywhere(federation, first)
@@ -63,12 +63,16 @@ def test_a_sick_member_delays_nobody_and_catches_up(federation: Federation, ns: 
     with sick(federation, FAULTS[fault]):
         second.create()
         first.update("2")
+        gone, again = list(first.values)[::3], list(first.values)[1::3]
+        first.delete(gone)
+        first.replace(again, "3")
         second.values |= first.values
         second.until_in(healthy, seconds=20)
     # The witness follows from here: while the member is sick it has nothing to tell.
     with Witness(federation.each, namespace=ns, resources=["configmaps"]) as witness:
         intent_everywhere(federation, second)
-    assert witness.deleted == []
+    assert {each.name for each in witness.deleted} <= {*gone, *again}
+    nothing_is_left(federation, ns)
 
 
 def test_an_empty_list_deletes_nothing(federation: Federation, ns: str) -> None:
@@ -119,8 +123,7 @@ def test_a_slow_member_delays_nobody(federation: Federation, ns: str) -> None:
 
 
 def test_a_refused_deletion_is_finished_later(federation: Federation, ns: str) -> None:
-    """An object whose deletion a member refuses stays in the federation, marked as leaving, until the member
-    has let go of it."""
+    """An object whose deletion a member refuses has a tombstone until the member has let go of it."""
     bulk = Bulk(federation.api, ns, 2)
     bulk.create()
     intent_everywhere(federation, bulk)
@@ -131,7 +134,9 @@ def test_a_refused_deletion_is_finished_later(federation: Federation, ns: str) -
             lambda: all(not federation.member(n).find("configmaps", ns, name) for n in HEALTHY),
             what="the others let go",
         )
-        assert "deletionTimestamp" in federation.api.get("configmaps", ns, name)["metadata"]
+        assert federation.api.find("configmaps", ns, name) is None
+        left = federation.api.get("tombstones.hanse.dev", ns, f"configmaps.{name}")
+        assert SICK in {copy["cluster"] for copy in left["copies"]}
         assert federation.member(SICK).find("configmaps", ns, name)
     until_in(federation, (), "configmaps", ns, name)
-    until(lambda: federation.api.find("configmaps", ns, name) is None, what="the object is gone")
+    nothing_is_left(federation, ns)

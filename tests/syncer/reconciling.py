@@ -8,7 +8,7 @@ member's own.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,16 +28,19 @@ from hanse_syncer.report.metrics import SyncerMetrics
 from hanse_syncer.report.state_table import SyncStateTable
 from opentelemetry.metrics import NoOpMeter
 
+from hanse.api.federation.v1.tombstone_pb2 import Tombstone
 from hanse.api.registry.v1.cluster_pb2 import UNJOINING, Cluster
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, ClusterRelease, Placement
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.control.reconcile import Result
+from hanse.federation.deletion.tombstones import is_inside
 from hanse.federation.events import EventRecorder
 from hanse.kube.client.answer import Answer
 from hanse.kube.client.client import KubeClient
 from hanse.kube.client.requests import APPLY_PATCH, ApiRequest
 from hanse.kube.model.objects import Object
 from hanse.store import BatchWriter, Compare, MemoryStore, Versioned, keys
+from hanse.store.keys import ObjectKey
 from hanse.well_known import FIELD_MANAGER
 
 FEDERATION = "federation-id"
@@ -190,6 +193,7 @@ class FakeFederation:
 
     intents: dict[str, Intent] = field(default_factory=dict)
     placements: dict[str, Versioned[Placement]] = field(default_factory=dict)
+    left: dict[str, Versioned[Tombstone]] = field(default_factory=dict)
     leaving: bool = False
     inside: bool = False
 
@@ -200,6 +204,20 @@ class FakeFederation:
     def placement(self, path: str) -> Versioned[Placement] | None:
         """The placement."""
         return self.placements.get(path)
+
+    def tombstone(self, path: str) -> Versioned[Tombstone] | None:
+        """What deleted objects have left."""
+        return self.left.get(path)
+
+    def left_inside(self, container: ObjectKey, cluster: str) -> Iterator[tuple[str, Tombstone]]:
+        """What was deleted in a namespace or of a definition."""
+        for path, found in self.left.items():
+            if is_inside(ObjectKey.parse(f"objects/{path}"), container):
+                yield path, found.value
+
+    def reads_all_tombstones(self) -> bool:
+        """All of them can be read."""
+        return True
 
     def unreadable(self, path: str) -> bool:
         """Whether it cannot be read."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from hanse.api.federation.v1.tombstone_pb2 import Tombstone
 from hanse.api.registry.v1.cluster_pb2 import OFFLINE, READY, ApiCatalogue, ApiResource, Cluster, ClusterState
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, ClusterRelease, Placement
 from hanse.api.syncer.v1.sync_state_pb2 import APPLIED, HEALTHY, REMOVED, SyncPhase, SyncState
@@ -199,9 +200,14 @@ class Records:
         return await self.synced(key, cluster, health=HEALTHY, **fields)
 
     async def removed(self, key: Key, *clusters: str) -> None:
-        """Confirm that nothing is left in these clusters."""
+        """Confirm that nothing is left in these clusters: of the object, or of what was deleted last."""
+        named = key_of(key)
+        intent, left = await self.intent(named), await self.store.get(named.key(keys.TOMBSTONES))
+        uid = str(intent["metadata"].get("uid", "")) if intent is not None else ""
+        if left is not None:
+            uid = Tombstone.FromString(left.value).object.uid
         for cluster in clusters:
-            await self.synced(key, cluster, phase=REMOVED)
+            await self.synced(key, cluster, phase=REMOVED, object=ObjectReference(uid=uid))
 
     async def state(self, key: Key, cluster: str) -> SyncState | None:
         """Return a sync state as stored."""

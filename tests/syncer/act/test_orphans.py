@@ -14,6 +14,7 @@ from hanse_syncer.orphans import rules as orphans
 from hanse_syncer.orphans import scanner
 from hanse_syncer.service import POLICY
 
+from hanse.api.federation.v1.tombstone_pb2 import LeftCopy, Tombstone
 from hanse.api.registry.v1.cluster_pb2 import ApiResource
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, ClusterRelease, Placement
 from hanse.api.syncer.v1 import orphan_pb2, syncer_service_pb2
@@ -340,7 +341,7 @@ async def test_orphan_is_deleted_on_request(fed: Federation) -> None:
             await delete(stub, "orphans/core/secrets/default/none/a", "u")
         await fed.put(SECRET, secret())
         await fed.place(SECRET, "b", releasing=["a"])
-        with pytest.raises(FailedPreconditionError, match="its placement names the cluster"):
+        with pytest.raises(FailedPreconditionError, match="its placement or tombstone names the cluster"):
             await delete(stub, found.name, found.member_uid)
     await fed.forget(SECRET)
     await fed.unplace(SECRET)
@@ -493,6 +494,9 @@ def test_placement_that_names_the_cluster_explains_everything(placed: list[Clust
     """Whether the object is to be there or to leave, and whether its intent is known or not."""
     releasing = [] if placed else [ClusterRelease(cluster="a")]
     named = Placement(clusters=placed, releasing=releasing)
-    assert orphans.unexplained(None, named, "a") is None
-    assert orphans.unexplained(None, named, "b") == orphan_pb2.NO_SUCH_OBJECT
-    assert orphans.unexplained(None, None, "a") == orphan_pb2.NO_SUCH_OBJECT
+    assert orphans.unexplained(None, None, named, "a") is None
+    left = Tombstone(copies=[LeftCopy(cluster="a")])
+    assert orphans.unexplained(None, left, None, "a") is None
+    assert orphans.unexplained(None, left, None, "b") == orphan_pb2.NO_SUCH_OBJECT
+    assert orphans.unexplained(None, None, named, "b") == orphan_pb2.NO_SUCH_OBJECT
+    assert orphans.unexplained(None, None, None, "a") == orphan_pb2.NO_SUCH_OBJECT

@@ -92,6 +92,10 @@ class FakeFederationState:
         """An intent, if there is one."""
         return path if path in self.intents else None
 
+    def tombstone(self, path: str) -> object | None:
+        """Nothing was deleted."""
+        return None
+
     def placement(self, path: str) -> object | None:
         """A placement, if there is one."""
         return path if path in self.placements else None

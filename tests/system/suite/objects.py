@@ -97,15 +97,46 @@ class ObjectSuite:
             what="9 replicas are 3 in each member",
         )
 
-    def test_delete_removes_it_from_the_members_first(self, federation: Federation, ns: str) -> None:
-        """`kubectl delete` returns when no member has the object any more."""
+    def test_delete_is_finished_when_it_answers(self, federation: Federation, ns: str) -> None:
+        """An object is gone from the federation at once, and from every member soon; then its tombstone is
+        gone, too. In the foreground `kubectl delete` returns when no member has the object any more."""
         federation.apply(config_map(ns, "web"), config_map(ns, "stays"))
         until_in(federation, NAMES, "configmaps", ns, "web")
-        federation.kubectl("delete", "configmap", "web", "-n", ns, "--timeout=30s")
+        federation.api.delete("configmaps", ns, "web")
         assert federation.api.find("configmaps", ns, "web") is None
+        until_in(federation, (), "configmaps", ns, "web")
+        until(lambda: not federation.api.list("tombstones.hanse.dev", ns), what="no tombstone is left")
+        federation.kubectl("delete", "configmap", "stays", "-n", ns, "--cascade=foreground", "--timeout=30s")
         for api in federation.each.values():
-            assert api.find("configmaps", ns, "web") is None
-        until_in(federation, NAMES, "configmaps", ns, "stays")
+            assert api.find("configmaps", ns, "stays") is None
+
+    def test_what_is_deleted_and_made_again_at_once_is_not_lost(
+        self, federation: Federation, ns: str
+    ) -> None:
+        """`kubectl apply --force` and delete-and-create, five times each: every member has the last one."""
+        federation.apply(config_map(ns, "web", step="0"), deployment(ns, "web", 3))
+        until_in(federation, NAMES, "configmaps", ns, "web")
+        until_in(federation, NAMES, "deployments.apps", ns, "web")
+        for number in range(1, 6):
+            federation.api.delete("configmaps", ns, "web")
+            federation.api.create("configmaps", ns, config_map(ns, "web", step=str(number)))
+            changed = deployment(ns, "web", 3)
+            changed["spec"]["selector"]["matchLabels"]["step"] = str(number)
+            changed["spec"]["template"]["metadata"]["labels"]["step"] = str(number)
+            federation.run(["kubectl", "apply", "--force", "-f", "-"], stdin=json.dumps(changed))
+        everywhere(
+            federation,
+            lambda api: (
+                (api.find("configmaps", ns, "web") or {}).get("data") == {"step": "5"}
+                and (api.find("deployments.apps", ns, "web") or {})
+                .get("spec", {})
+                .get("selector", {})
+                .get("matchLabels", {})
+                .get("step")
+                == "5"
+            ),
+            what="it has the last of them",
+        )
 
     def test_delete_takes_the_pods_along(self, federation: Federation, ns: str) -> None:
         """A deleted Deployment leaves no ReplicaSet and no Pod in a member."""
@@ -129,8 +160,12 @@ class ObjectSuite:
         }
         federation.kubectl("delete", "deployment", "web", "-n", ns, "--cascade=orphan", "--timeout=30s")
         assert federation.api.find("deployments.apps", ns, "web") is None
+        everywhere(
+            federation,
+            lambda api: not is_ours(api.get("deployments.apps", ns, "web")),
+            what="its object is not ours any more",
+        )
         for name, api in federation.each.items():
-            assert not is_ours(api.get("deployments.apps", ns, "web"))
             assert {pod["metadata"]["uid"] for pod in api.list("pods", ns)} == before[name]
 
     def test_hanse_does_without_kubectl(self, federation: Federation, ns: str) -> None:
