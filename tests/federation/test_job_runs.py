@@ -9,11 +9,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.type.v1 import job_run_pb2 as job
 from hanse.api.type.v1.job_run_pb2 import JobRun
 from hanse.federation.jobs import job_runs
-from hanse.federation.jobs.indexes import count_indexes, indexes_text, parse_indexes, prefix_left, union
+from hanse.federation.jobs.indexes import (
+    below,
+    count_indexes,
+    indexes_text,
+    not_in,
+    parse_indexes,
+    prefix_left,
+    union,
+)
 from hanse.federation.jobs.job_work import JobEnding, account, ending_of
+from hanse.federation.placements import unplaced_sentence
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 OUTCOMES = st.sampled_from(job.RunOutcome.values())
@@ -64,6 +74,23 @@ def test_a_request_without_an_answer_is_sent_again_unless_it_may_have_run() -> N
     assert job_runs.may_start(job_runs.refused(claimed), ttl=0, now=NOW + timedelta(days=1))
     again = job_runs.claimed(claimed, NOW + timedelta(seconds=5))
     assert again.claim_time == claimed.claim_time
+
+
+def test_a_job_that_was_asked_for_with_a_time_to_live_may_have_had_it_for_ever() -> None:
+    """It is kept only if no request for it had one; what is seen of it says more than what was sent."""
+    first = job_runs.claimed(run(job.PENDING), NOW, kept=True)
+    assert first.kept
+    assert job_runs.claimed(first, NOW, kept=True).kept
+    with_one = job_runs.claimed(first, NOW, kept=False)
+    assert not with_one.kept
+    assert not job_runs.claimed(with_one, NOW, kept=True).kept
+    assert job_runs.claimed(job_runs.refused(with_one), NOW, kept=True).kept
+    seen = job_runs.observed(with_one, uid="u", status={}, spec={"completions": 1})
+    assert seen.kept
+    changed = job_runs.observed(seen, uid="u", status={}, spec={"ttlSecondsAfterFinished": 5})
+    assert not changed.kept
+    assert not job_runs.merged(seen, changed).kept
+    assert job_runs.merged(seen, run(job.PENDING)).kept
 
 
 @pytest.mark.parametrize(
@@ -148,3 +175,26 @@ def test_every_completion_is_somewhere(runs: list[JobRun], completions: int, res
     """Done, given, withheld or left: nothing is lost."""
     work = account(runs, completions=completions, restart=restart)
     assert work.done + work.given + work.withheld + work.left >= completions
+
+
+@given(st.sets(st.integers(0, 40)), st.integers(0, 45))
+def test_what_is_not_in_a_set_is_the_rest(indexes: set[int], total: int) -> None:
+    """The set and the rest are all, and have nothing in common."""
+    intervals = union(*(((index, index),) for index in indexes))
+    rest = not_in(intervals, total)
+    assert count_indexes(rest) + count_indexes(below(intervals, total)) == total
+    assert union(rest, below(intervals, total)) == (((0, total - 1),) if total else ())
+
+
+@pytest.mark.parametrize(
+    ("indexes", "words"),
+    [("0,2", "indexes 1,3-5 are left, and no Job"), ("4-5", "indexes 0-3 are left")],
+)
+def test_the_indexes_that_are_left_are_named(indexes: str, words: str) -> None:
+    """With what can be done about those that no Job can run."""
+    succeeded = count_indexes(parse_indexes(indexes) or ())
+    stopped = run(job.STOPPED, completions=6, succeeded=succeeded, completed_indexes=indexes)
+    said = unplaced_sentence(Placement(unplaced_replicas=6 - succeeded, runs=[stopped]))
+    assert said.startswith(f"{6 - succeeded} of 6 completions have no cluster")
+    assert words in said
+    assert said.endswith("to run all") == ("no Job" in words)

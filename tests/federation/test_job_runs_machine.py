@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from hanse_scheduler.decide.clusters import ClusterTable
 from hanse_scheduler.decide.decision import decide
 from hanse_scheduler.decide.inputs import DecisionInput, Observed, Rules
@@ -72,6 +73,8 @@ class Member:
     away_since: float = 0.0
     job: MemberJob | None = None
     state: SyncState | None = None
+    refuses_since: float = 0.0
+    """Since when it refuses to create a Job; 0 if it does not."""
 
 
 class JobOfAFederation(RuleBasedStateMachine):
@@ -124,6 +127,8 @@ class JobOfAFederation(RuleBasedStateMachine):
                     confirmation=confirmation_of(each.state),
                     run=each.state.run if each.state.HasField("run") else None,
                     uid=each.state.object.uid,
+                    refusal="Forbidden" if each.state.phase == sync.FAILED else "",
+                    refused_since=each.refuses_since,
                 )
                 for name, each in joined.items()
                 if each.state is not None
@@ -167,6 +172,10 @@ class JobOfAFederation(RuleBasedStateMachine):
             run = job_runs.observed(run, uid=member.job.uid, status=member.job.status())
         elif job_runs.may_start(run, ttl=30 if self.ttl else None, now=self._time()):
             self._record(member, job_runs.claimed(run, self._time()))
+            if member.refuses_since:
+                refused = job_runs.refused(job_runs.claimed(run, self._time()))
+                self._record(member, refused, phase=sync.FAILED)
+                return
             self.uids += 1
             member.job = MemberJob(f"uid-{self.uids}", completions, parallelism)
             if crash:
@@ -224,7 +233,16 @@ class JobOfAFederation(RuleBasedStateMachine):
 
     @rule(name=CLUSTERS)
     def deleted_by_hand(self, name: str) -> None:
-        self.members[name].job = None
+        """Unless nobody has seen yet that the Job was made: that nothing tells from one that was not."""
+        member = self.members[name]
+        if member.state is not None and member.state.run.outcome == job.STARTING:
+            return
+        member.job = None
+
+    @rule(name=CLUSTERS, refuses=st.booleans())
+    def refuses(self, name: str, refuses: bool) -> None:
+        """A quota is full, or is not any more."""
+        self.members[name].refuses_since = self.now if refuses else 0.0
 
     @rule(name=CLUSTERS)
     def lose(self, name: str) -> None:
@@ -272,6 +290,52 @@ class JobOfAFederation(RuleBasedStateMachine):
 
 TestNothingIsDoneTwice = JobOfAFederation.TestCase
 TestNothingIsDoneTwice.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_what_a_cluster_refuses_is_run_by_others(indexed: bool) -> None:
+    """After the toleration; with two clusters that refuse it the third one runs all."""
+    machine = JobOfAFederation()
+    for name in NAMES[:2]:
+        machine.refuses(name, refuses=True)
+    machine.begin(completions=5, parallelism=3, indexed=indexed, ttl=False)
+    for _ in range(12):
+        for name in NAMES:
+            machine.look(name, crash=False)
+            machine.succeed(name)
+            machine.look(name, crash=False)
+        machine.wait(TOLERATION)
+        machine.place()
+    assert machine.placement is not None
+    assert ending_of(machine.placement.runs, completions=5) is JobEnding.COMPLETE
+    assert len(machine.worked) == 5
+    assert machine.members["c"].job is not None
+    assert all(machine.members[name].job is None for name in NAMES[:2])
+
+
+def test_a_job_that_all_refuse_remembers_no_more_than_the_last_try() -> None:
+    """It is offered to one after the other, for as long as it takes, and then it is run."""
+    machine = JobOfAFederation()
+    for name in NAMES:
+        machine.refuses(name, refuses=True)
+    machine.begin(completions=2, parallelism=2, indexed=True, ttl=False)
+
+    def go_on(steps: int) -> None:
+        for _ in range(steps):
+            for name in NAMES:
+                machine.look(name, crash=False)
+                machine.succeed(name)
+            machine.wait(TOLERATION)
+            machine.place()
+
+    go_on(60)
+    assert machine.placement is not None
+    assert len(machine.placement.runs) <= len(NAMES)
+    for name in NAMES:
+        machine.refuses(name, refuses=False)
+    go_on(12)
+    assert machine.placement is not None
+    assert ending_of(machine.placement.runs, completions=2) is JobEnding.COMPLETE
 
 
 def test_left_alone_a_job_completes() -> None:

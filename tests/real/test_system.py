@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from tests.system.suite.acceptance import AcceptanceSuite
+from tests.system.suite.exclusives import ExclusiveSuite
 from tests.system.suite.guides import GuidesSuite
 from tests.system.suite.intents import IntentSuite
 from tests.system.suite.jobs import JobSuite
@@ -59,6 +60,10 @@ class TestGuides(GuidesSuite):
 
 class TestJobs(JobSuite):
     """Work that is done is done."""
+
+
+class TestExclusives(ExclusiveSuite):
+    """What must not run twice."""
 
 
 class TestMembership(MembershipSuite):

@@ -630,6 +630,40 @@ def test_what_is_served_wakes_who_waits_for_it() -> None:
     assert waiting.take_served([("shop.dev", "gadgets")]) == ["other"]
 
 
+def test_a_stateful_set_has_the_ordinals_of_its_cluster() -> None:
+    """From the template's start on; where nothing is to be different the template is passed on as it is."""
+    template = {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": {"name": "db"},
+        "spec": {"replicas": 2, "ordinals": {"start": 5}},
+    }
+
+    def rendered(**placement: Any) -> Any:
+        return render(template, placement=place(**placement), federation_id=FED).object["spec"]
+
+    assert rendered(ordinal_offset=100)["ordinals"] == {"start": 105}
+    assert rendered(ordinal_offset=0) == rendered() == template["spec"]
+
+
+def test_a_member_gets_a_time_to_live_from_an_override_alone() -> None:
+    """A Job that goes by itself may go unseen: the federation acts on it. What is left behind gets it."""
+    template = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "j"},
+        "spec": {"parallelism": 1, "ttlSecondsAfterFinished": 5},
+    }
+    assert render(template, placement=place(), federation_id=FED).object["spec"] == {"parallelism": 1}
+    path = "/spec/ttlSecondsAfterFinished"
+    changes = orjson.dumps([{"op": "add", "path": path, "value": 60}])
+    told = render(template, placement=place(overrides=changes), federation_id=FED).object["spec"]
+    assert told["ttlSecondsAfterFinished"] == 60
+    assert kinds.withheld_of(template) == {"spec": {"ttlSecondsAfterFinished": 5}}
+    assert kinds.withheld_of({**template, "kind": "CronJob"}) == {}
+    assert kinds.withheld_of({**template, "spec": {}}) == {}
+
+
 def test_release_patch_gives_the_authors_label_back() -> None:
     """Our marks go; a managed-by label that the author wrote comes back."""
     own = {"metadata": {"labels": {MANAGED_BY_LABEL: "Helm"}}}

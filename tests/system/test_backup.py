@@ -89,9 +89,11 @@ def test_everything_is_lost_and_comes_back_from_the_backup(federation: Federatio
     web = workload("Deployment", NS, "web", replicas=5)
     federation.apply(namespace, config_map(NS, "kept", color="red"), config_map(NS, "gone", color="blue"))
     federation.apply(secret(), web)
+    federation.api.create("configmaps", NS, config_map(NS, "large", text='"' * 1024 * 1024))
+    names = {"kept", "gone", "login", "web", "large"}
 
     def arrived() -> None:
-        assert len([key for key in in_members(federation) if key[2] in {"kept", "gone", "login", "web"}]) == 8
+        assert len([key for key in in_members(federation) if key[2] in names]) == 10
         assert sum(replicas(federation).values()) == 5
         assert federation.api.get("deployments.apps", NS, "web")["status"]["readyReplicas"] == 5
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.system.suite.exclusives import ExclusiveSuite
 from tests.system.suite.guides import GuidesSuite
 from tests.system.suite.intents import IntentSuite
 from tests.system.suite.jobs import JobSuite
@@ -43,6 +44,10 @@ class TestGuides(GuidesSuite):
 
 class TestJobs(JobSuite):
     """Work that is done is done."""
+
+
+class TestExclusives(ExclusiveSuite):
+    """What must not run twice."""
 
 
 class TestMembership(MembershipSuite):

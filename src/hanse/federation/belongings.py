@@ -5,6 +5,11 @@ that is in the latter, nodes and other kinds that only clusters make, and what e
 start. By what it carries: what a controller of the cluster made, and what its API server keeps as it is.
 Whoever asks gets the reason as a phrase, or "" for what does not belong to the cluster.
 
+What is made for an owner (`metadata.ownerReferences` with `controller: true`) belongs to each cluster that
+has the owner, and whose controllers make it. An operator can run against the federation as well: what it
+makes for an owner that is in no member goes where a policy sends it, without its owner, which a member would
+miss and collect it for. Of owners that Kubernetes' own controllers make something for there is no doubt.
+
 Pure functions; an answer depends on nothing but the arguments. Next: `hanse_scheduler.decide.decision`, which
 never selects what belongs to clusters, and `hanse_syncer.act.reconciler`, which never touches it.
 """
@@ -12,10 +17,20 @@ never selects what belongs to clusters, and `hanse_syncer.act.reconciler`, which
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from hanse.kube.kinds.kubernetes import apps, core, extensions, networking, scheduling, security, storage
+from hanse.kube.kinds.kubernetes import (
+    apps,
+    batch,
+    core,
+    extensions,
+    networking,
+    scheduling,
+    security,
+    storage,
+)
 from hanse.kube.model.objects import (
     Object,
     annotations_of,
@@ -158,6 +173,57 @@ _KUBELET_SIGNERS: Final = frozenset(
 )
 
 
+_MADE_IN_EACH_CLUSTER: Final = frozenset(
+    kind.group_kind
+    for kind in (
+        apps.DAEMON_SET,
+        apps.DEPLOYMENT,
+        apps.REPLICA_SET,
+        apps.STATEFUL_SET,
+        batch.CRON_JOB,
+        batch.JOB,
+        core.NODE,
+        core.REPLICATION_CONTROLLER,
+        core.SERVICE,
+    )
+)
+"""Kinds of owners whose controllers every cluster has."""
+
+
+@dataclass(frozen=True, slots=True)
+class ControllingOwner:
+    """The object that another is made for, as its ownerReference names it."""
+
+    group: str
+    kind: str
+    name: str
+    uid: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+def operators_owner(obj: Object) -> ControllingOwner | None:
+    """Return the owner of an object that an operator may have made here; None if there is none.
+
+    None as well for what is made in each cluster, and for a reference that names no object.
+    """
+    for each in sequence(mapping(obj, "metadata"), "ownerReferences"):
+        if not child(each, "controller"):
+            continue
+        version, kind, name, uid = (child(each, field) for field in ("apiVersion", "kind", "name", "uid"))
+        if not all(isinstance(text, str) and text for text in (version, kind, name, uid)):
+            return None
+        group = version.rpartition("/")[0]
+        return None if (group, kind) in _MADE_IN_EACH_CLUSTER else ControllingOwner(group, kind, name, uid)
+    return None
+
+
+def made_for(owner: object) -> str:
+    """Return why what is made for an owner that clusters have belongs to them."""
+    return f"a controller makes it for the {owner}"
+
+
 def is_system_namespace(name: str) -> bool:
     """Report whether every cluster has this namespace of its own."""
     return name == _NAMESPACE or name.startswith(_PREFIX)
@@ -225,7 +291,7 @@ def _owned(obj: Object, *, controlled: bool) -> str:
         if kind == core.NODE.name and child(owner, "apiVersion") == "v1":
             return f"it is of the node {name}"
         if controlled and child(owner, "controller"):
-            return f"a controller makes it for the {kind} {name}"
+            return made_for(f"{kind} {name}")
     return ""
 
 

@@ -1,8 +1,11 @@
-"""When an object is contested: a member, or somebody in it, undoes again and again what is put right there.
+"""What members do to objects that they were given: undo what is put right, store other values than were sent.
 
-Owns that law. The syncer counts repairs that follow each other (`SyncState.contention`) and waits longer
-before each; from `CONTESTED_AFTER` of them on the object is contested, which is a condition that everybody
-can see. It is over when what was put right has stayed so for longer than the last wait.
+Owns two laws. A member that stores other values, by an admission webhook say, does not have what the
+federation's object says: the difference is a condition, `ValuesRewritten`. An object is contested when a
+member, or somebody in it, undoes again and again what is put right there. The syncer counts repairs that
+follow each other (`SyncState.contention`) and waits longer before each; from `CONTESTED_AFTER` of them on the
+object is contested, which is a condition that everybody can see. It is over when what was put right has
+stayed so for longer than the last wait.
 
 Pure. Next: `hanse_syncer.act.repairs`, which counts and waits.
 """
@@ -13,6 +16,8 @@ from typing import Final
 
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 
+VALUES_REWRITTEN: Final = "ValuesRewritten"
+"""Type of the condition, and reason in the sync state."""
 CONTESTED: Final = "Contested"
 """Type of the condition, and reason in the sync state."""
 CONTESTED_AFTER: Final = 3

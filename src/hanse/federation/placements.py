@@ -10,6 +10,7 @@ Pure functions. Next: `hanse.federation.confirmation`, for when a named cluster 
 from __future__ import annotations
 
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
+from hanse.federation.jobs.job_work import words_of_indexes_left
 
 
 def placement_in(placement: Placement, cluster: str) -> ClusterPlacement | None:
@@ -67,7 +68,12 @@ def unplaced_sentence(placement: Placement) -> str:
     if not missing:
         return ""
     active = [entry for entry in placement.clusters if not entry.suspended]
-    whole = any(entry.HasField("completions") for entry in active)
+    whole = any(entry.HasField("completions") for entry in (*active, *placement.runs))
     placed = sum(entry.completions if whole else entry.replicas for entry in active)
     noun = "completions" if whole else "replicas"
-    return f"{missing} of {missing + placed} {noun} have no cluster that may or can run them"
+    of = missing + placed
+    indexes = words_of_indexes_left(placement.runs)
+    if indexes:
+        of = max(run.completions for run in placement.runs)
+    more = f": {indexes}" if indexes else ""
+    return f"{missing} of {of} {noun} have no cluster that may or can run them{more}"

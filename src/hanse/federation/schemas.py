@@ -136,6 +136,14 @@ def policy_spec(*, with_namespace: bool) -> Schema:
             enum=["Duplicated", "Divided"],
         ),
         rebalance=_boolean("Move replicas that run already when the division changes."),
+        ordinalsPerCluster=_integer(
+            "For StatefulSets: each cluster has so many ordinals of its own, one range after another from "
+            "spec.ordinals.start on, and at most so many replicas. What runs is never renumbered. Absent: "
+            "the ordinals are the same in each cluster.",
+            format="int32",
+            minimum=1,
+            maximum=1_000_000,
+        ),
         clusters=_map(preference, "Preferences by cluster name; * is for every other cluster."),
     )
     move = _object(

@@ -17,6 +17,7 @@ from hanse_syncer.act.delivery import Delivered, Delivery
 from hanse_syncer.decide import caveats, kinds
 from hanse_syncer.decide.fingerprints import caveat_of, fingerprint
 from hanse_syncer.decide.render import Manifest, render
+from hanse_syncer.decide.rewritten import caveat_of as rewritten_caveat
 from hanse_syncer.member.client import MemberClient, MemberObject
 from hanse_syncer.member.limiter import Limiter
 
@@ -402,3 +403,65 @@ async def test_a_volume_that_the_author_names_is_asked_for(one: OneMember) -> No
     live = (await one.create(claim)).answer.document
     assert live["spec"]["volumeName"] == "ledger-b"
     assert "spec.volumeName" in kinds.retained_paths(live)
+
+
+REWRITES = objects.build(
+    "admissionregistration.k8s.io/v1",
+    "MutatingAdmissionPolicy",
+    name="mirror",
+    spec={
+        "matchConstraints": {
+            "resourceRules": [
+                {
+                    "apiGroups": ["apps"],
+                    "apiVersions": ["v1"],
+                    "operations": ["*"],
+                    "resources": ["deployments"],
+                }
+            ],
+            "objectSelector": {"matchLabels": {"rewritten": "yes"}},
+        },
+        "failurePolicy": "Fail",
+        "reinvocationPolicy": "Never",
+        "mutations": [
+            {
+                "patchType": "ApplyConfiguration",
+                "applyConfiguration": {"expression": "Object{spec: Object.spec{minReadySeconds: 7}}"},
+            }
+        ],
+    },
+)
+BINDING = objects.build(
+    "admissionregistration.k8s.io/v1",
+    "MutatingAdmissionPolicyBinding",
+    name="mirror",
+    spec={"policyName": "mirror"},
+)
+
+
+async def test_what_a_cluster_rewrites_on_admission_is_told(one: OneMember) -> None:
+    """The apply succeeds, the value is ours by managedFields, and another than was sent."""
+    root = "/apis/admissionregistration.k8s.io/v1"
+    await one.api.create(f"{root}/mutatingadmissionpolicies", REWRITES)
+    await one.api.create(f"{root}/mutatingadmissionpolicybindings", BINDING)
+    names = iter(range(10_000))
+    obj = deployment("rewritten")
+    obj["metadata"]["labels"] = {"rewritten": "yes"}
+    obj["spec"]["minReadySeconds"] = 1
+
+    async def rewritten() -> bool:
+        """Admission policies are in force a moment after they are stored."""
+        obj["metadata"]["name"] = f"rewritten-{next(names)}"
+        live = (await one.create(obj)).answer.document
+        return bool(live["spec"]["minReadySeconds"] == 7)
+
+    try:
+        await until(rewritten, what="the policy is in force")
+        found = await one.apply(obj)
+        caveat = rewritten_caveat(found.answer.document, manifest_of(obj).object, False)
+        assert caveat is not None
+        assert caveat.reason == "ValuesRewritten"
+        assert "spec.minReadySeconds is 7 and not 1" in caveat.message
+    finally:
+        await one.api.delete(f"{root}/mutatingadmissionpolicybindings/mirror")
+        await one.api.delete(f"{root}/mutatingadmissionpolicies/mirror")

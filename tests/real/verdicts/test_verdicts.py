@@ -11,6 +11,8 @@ from typing import Final
 import orjson
 import pytest
 import pytest_asyncio
+from hanse_syncer.decide import kinds
+from hanse_syncer.decide.rewritten import rewritings
 
 from hanse.kube.client.access import ClusterAccess
 from hanse.kube.kinds.catalogue import Catalogue
@@ -23,7 +25,7 @@ from tests.real.verdicts.__main__ import everything
 from tests.real.verdicts.known import is_known
 from tests.real.verdicts.manifests import label, manifests
 from tests.real.verdicts.updates import KINDS_OF_UPDATES, SERVICES, Updated, spec_after
-from tests.real.verdicts.verdicts import NAMESPACE, Verdict, ask, compare, resource_of
+from tests.real.verdicts.verdicts import NAMESPACE, Verdict, ask, compare, path_of, resource_of
 from tests.support.machine.raw import raw
 from tests.support.object_client import ObjectClient
 from tests.support.waiting import until
@@ -87,6 +89,21 @@ async def test_what_is_valid_is_accepted_by_both(sides: Sides, obj: Object) -> N
     ours, real = await sides.verdicts(obj)
     assert real.accepted, f"the manifest is wrong: {real.message}"
     assert ours.accepted, ours.message
+
+
+@pytest.mark.parametrize("obj", [pytest.param(obj, id=label(obj)) for obj in manifests()])
+async def test_nothing_of_what_is_valid_is_taken_for_rewritten(sides: Sides, obj: Object) -> None:
+    """What a real API server makes of a manifest, with its defaults and its way to write values."""
+    info = resource_of(sides.catalogue, obj)
+    answer = await raw(
+        sides.real,
+        "POST",
+        path_of(info),
+        params={"dryRun": "All"},
+        body=orjson.dumps(obj),
+        headers={"Content-Type": "application/json", "Accept": "application/json"},
+    )
+    assert [str(each) for each in rewritings(orjson.loads(answer[2]), kinds.without_members_own(obj))] == []
 
 
 async def test_broken_objects_get_the_same_verdict(sides: Sides) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from hanse_scheduler.decide.division import ClusterReplicas, Division
 from hanse_scheduler.decide.once.job_division import RUN_ENDED, JobSituation, divide_job, whole_runs
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from hanse.api.type.v1 import job_run_pb2 as job
 from hanse.api.type.v1.job_run_pb2 import JobRun
-from hanse.federation.jobs.job_runs import is_open, latest
+from hanse.federation.jobs.job_runs import given_back, gone, is_open, latest
 from hanse.federation.jobs.job_work import account
 from tests.scheduler.builders import NOW, offline, view
 
@@ -21,13 +23,20 @@ NAMES = ("a", "b", "c", "d")
 
 
 def in_cluster(
-    name: str, *, placed: bool = True, away_since: float | None = None, assigned: int = 1
+    name: str,
+    *,
+    placed: bool = True,
+    away_since: float | None = None,
+    assigned: int = 1,
+    refuses_since: float | None = None,
 ) -> ClusterReplicas:
     """A candidate, which has the Job if it is placed."""
     return ClusterReplicas(
         cluster=view(name) if away_since is None else offline(name, since=away_since),
         placed=placed,
         assigned=assigned if placed else None,
+        refuses="" if refuses_since is None else "Forbidden",
+        refuses_since=refuses_since or 0.0,
     )
 
 
@@ -91,6 +100,7 @@ CLUSTERS = st.lists(
         placed=st.booleans(),
         away_since=st.sampled_from([None, None, NOW - 10, NOW - 100]),
         assigned=st.integers(0, 4),
+        refuses_since=st.sampled_from([None, None, NOW - 10, NOW - 100]),
     ),
     unique_by=lambda item: item.cluster.name,
     min_size=1,
@@ -212,6 +222,57 @@ def test_completions_that_nobody_can_run_are_counted() -> None:
     division = share(Totals(2, 6), [in_cluster("a", placed=False, away_since=NOW - 10)])
     assert division.notes == ["6 of 6 completions have no cluster that may run them"]
     assert division.unplaced == 6
+
+
+def test_a_run_that_is_refused_is_given_back() -> None:
+    """Released first, after the toleration, if another cluster can take it; it is given away once the release
+    is confirmed, and not to a cluster that has refused it lately."""
+    refuses = in_cluster("a", refuses_since=NOW - 100)
+    pending, other = ran("a", job.PENDING, completions=4), in_cluster("b", placed=False)
+    division = share(Totals(2, 4), [refuses, other], pending)
+    assert division.refused["a"][0] == "Refused"
+    assert division.taken_back == {"a": "Forbidden"}
+    assert not division.shares, "nobody has it before the other has confirmed"
+    assert share(Totals(2, 4), [refuses], pending).shares["a"].completions == 4, "no other can take it"
+    early = share(Totals(2, 4), [in_cluster("a", refuses_since=NOW - 10), other], pending)
+    assert early.shares["a"].completions == 4
+    assert early.reconsider_at == NOW - 10 + TOLERATION
+    back = given_back(pending, "Forbidden", datetime.fromtimestamp(NOW, UTC))
+    stopped = gone(back, taken_away=False)
+    assert (stopped.outcome, stopped.reason) == (job.STOPPED, "Refused")
+    free = in_cluster("a", placed=False)
+    assert set(share(Totals(2, 4), [free, other], stopped).shares) == {"b"}
+    assert share(Totals(2, 4), [free], stopped).shares["a"].run == 2, "it is asked again where no other is"
+
+
+@pytest.mark.parametrize("outcome", [job.STARTING, job.RUNNING, job.LOST, job.COMPLETE])
+def test_a_run_that_may_have_started_is_not_given_back(outcome: job.RunOutcome.ValueType) -> None:
+    """Whatever the cluster refuses now, it may have taken the request before."""
+    clusters = [in_cluster("a", refuses_since=NOW - 100), in_cluster("b", placed=False)]
+    division = share(Totals(2, 4), clusters, ran("a", outcome, completions=4))
+    assert not division.taken_back
+    assert "b" not in division.shares
+
+
+def test_a_job_with_rules_about_its_indexes_is_not_cut() -> None:
+    """A successPolicy names indexes of the whole Job: what is left of it is run elsewhere only if that is
+    all."""
+    totals = Totals(2, 6, indivisible=True, by_index=True)
+    clusters = [in_cluster("b", placed=False)]
+    begun = ran("a", job.STOPPED, completions=6, succeeded=2, indexes="4-5")
+    assert not share(totals, clusters, begun).shares
+    assert share(totals, clusters, ran("a", job.STOPPED, completions=6)).shares["b"].completions == 6
+    done = ran("a", job.COMPLETE, completions=6, succeeded=2, indexes="4-5")
+    assert share(totals, clusters, done).unplaced == 0, "its cluster says that this is success"
+
+
+def test_more_pods_at_a_time_than_completions() -> None:
+    """As many clusters as there are completions work on them, and no completion is given twice."""
+    clusters = [in_cluster(name, placed=False) for name in NAMES]
+    division = share(Totals(40, 2), clusters)
+    assert sum(item.completions or 0 for item in division.shares.values()) == 2
+    assert all(item.completions and item.replicas for item in division.shares.values())
+    assert share(Totals(0, 2), clusters).unplaced == 0, "a Job that is paused by parallelism 0 is placed"
 
 
 def test_a_copy_is_started_again_only_where_it_was_stopped() -> None:

@@ -136,6 +136,105 @@ def test_a_suspended_cluster_keeps_its_partition() -> None:
     assert partitions(after.placement) == {"a": 1, "b": 2}
 
 
+def numbered(size: int | None, *clusters: str) -> Object:
+    """A policy that divides replicas, with ordinals for each cluster."""
+    replicas = {"mode": "Divided"} | ({"ordinalsPerCluster": size} if size else {})
+    return policy_object(replicas=replicas, resourceSelectors=SELECTED, clusterNames=list(clusters))
+
+
+def offsets(placement: Placement | None) -> dict[str, int | None]:
+    """The ordinal offset of each cluster, None where the template's start holds."""
+    assert placement is not None
+    assert not placement.error
+    return {
+        each.cluster: each.ordinal_offset if each.HasField("ordinal_offset") else None
+        for each in placement.clusters
+    }
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sets(st.sampled_from("abcde"), min_size=1), st.integers(0, 60), st.sampled_from([20, 20, 30, 7])
+    ),
+    max_size=8,
+)
+
+
+@given(STEPS)
+def test_what_runs_is_never_renumbered(steps: list[tuple[set[str], int, int | None]]) -> None:
+    """Through any rescale, move and change of the policy; and no two clusters that got their ordinals by
+    a range have one in common."""
+    before = run(stateful_set(6, 0), table(*"abcde"), key=CANARY, policy=numbered(20))
+    for clusters, replicas, size in steps:
+        policy = numbered(size, *sorted(clusters))
+        total = min(replicas, len(clusters) * 20)
+        after = run(stateful_set(total, 0), table(*"abcde"), key=CANARY, policy=policy, previous=before)
+        known, now = offsets(before.placement), offsets(after.placement)
+        for name in known.keys() & now.keys():
+            assert known[name] == now[name], "it was there before"
+        assert after.placement is not None
+        used = [
+            each.ordinal_offset + number
+            for each in after.placement.clusters
+            if each.HasField("ordinal_offset")
+            for number in range(each.replicas)
+        ]
+        assert len(used) == len(set(used))
+        before = after
+
+
+def test_each_cluster_has_ordinals_of_its_own() -> None:
+    """The message says which, beginning with the template's; more replicas than ordinals it does not get."""
+    decision = run(stateful_set(5, 0), table("a", "b"), key=CANARY, policy=numbered(100))
+    assert offsets(decision.placement) == {"a": 0, "b": 100}
+    assert decision.placement is not None
+    texts = [each.message for each in decision.placement.clusters]
+    counts = placed(decision)
+    assert texts[1].endswith(f"; its Pods have the ordinals 100 to {99 + (counts['b'] or 0)}")
+    scaled = run(stateful_set(9, 0), table("a", "b"), key=CANARY, policy=numbered(4), previous=decision)
+    assert placed(scaled) == {"a": 4, "b": 4}
+    assert scaled.placement is not None
+    assert scaled.placement.unplaced_replicas == 1
+
+
+def test_what_moves_keeps_its_names() -> None:
+    """The new cluster gets the range that was left, once the old one has let go."""
+    before = run(stateful_set(2, 0), table("a", "b"), key=CANARY, policy=numbered(10, "a"))
+    moving = run(stateful_set(2, 0), table("a", "b"), key=CANARY, policy=numbered(10, "b"), previous=before)
+    assert offsets(moving.placement) == {}, "it stops first"
+    again = run(stateful_set(2, 0), table("b"), key=CANARY, policy=numbered(10, "b"), previous=moving)
+    assert offsets(again.placement) == {"b": 0}
+
+
+def test_ordinals_that_are_asked_for_later_hold_for_what_comes() -> None:
+    """What runs keeps its ordinals, and the message says that others have them, too."""
+    before = run(stateful_set(4, 0), table("a", "b"), key=CANARY, policy=numbered(None))
+    asked = run(stateful_set(4, 0), table("a", "b"), key=CANARY, policy=numbered(10), previous=before)
+    assert offsets(asked.placement) == {"a": None, "b": None}
+    assert asked.placement is not None
+    assert all("not renumbered" in each.message for each in asked.placement.clusters)
+    more = run(stateful_set(9, 0), table("a", "b", "c"), key=CANARY, policy=numbered(10), previous=asked)
+    assert offsets(more.placement) == {"a": None, "b": None, "c": 10}
+
+
+def test_a_policy_that_does_not_ask_any_more_renumbers_nothing() -> None:
+    """What runs keeps the ordinals that it has."""
+    before = run(stateful_set(4, 0), table("a", "b"), key=CANARY, policy=numbered(10))
+    after = run(stateful_set(4, 0), table("a", "b"), key=CANARY, policy=numbered(None), previous=before)
+    assert offsets(before.placement) == offsets(after.placement) == {"a": 0, "b": 10}
+
+
+def test_a_set_that_is_not_divided_needs_ordinals_for_all() -> None:
+    """Each cluster runs the whole number: with fewer ordinals than that nothing is placed."""
+    policy = policy_object(replicas={"ordinalsPerCluster": 3}, resourceSelectors=SELECTED)
+    decision = run(stateful_set(3, 0), table("a", "b"), key=CANARY, policy=policy)
+    assert offsets(decision.placement) == {"a": 0, "b": 3}
+    scaled = run(stateful_set(4, 0), table("a", "b"), key=CANARY, policy=policy, previous=decision)
+    assert scaled.placement is not None
+    assert "is to run 4 replicas, and has 3 ordinals" in scaled.placement.error
+    assert len(scaled.placement.clusters) == 2
+
+
 def test_replicas_without_a_cluster_are_counted_and_named() -> None:
     """With room for 5 of 12 the placement says that 7 have no cluster, and an Event names them once."""
     policy = divided_policy(clusters={"*": {"maxReplicas": 5, "weight": 1}})

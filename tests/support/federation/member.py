@@ -33,10 +33,11 @@ Fault = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
 class Member:
     """One member cluster. `writes` are the (method, path) of all requests that could change something."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, catalogue: Catalogue | None = None) -> None:
+        """`catalogue` is what it serves, that of a current Kubernetes unless one is given."""
         self.name = name
         self.store = MemoryStore()
-        self.engine = KubeEngine(self.store, catalogue=Catalogue(kubernetes()))
+        self.engine = KubeEngine(self.store, catalogue=catalogue or Catalogue(kubernetes()))
         self.writes: list[tuple[str, str]] = []
         self.requests: list[tuple[str, str]] = []
         self.fault: Fault | None = None

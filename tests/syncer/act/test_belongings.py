@@ -207,6 +207,23 @@ async def test_what_has_a_controller_is_not_adopted_and_what_gets_one_still_goes
     assert (member.get(theirs) or {})["data"] == {"value": "x"}
 
 
+async def test_what_an_operator_makes_over_here_goes_without_its_owner(fed: Federation) -> None:
+    """The owner is in the federation only: a member would collect what it is made for. What the member has of
+    a controller by that name is left alone."""
+    member, ours, theirs = fed.members["a"], "core/configmaps/default/ours", "core/configmaps/default/theirs"
+    reference = {"apiVersion": "db.example.com/v1", "kind": "Database", "name": "main", "uid": "d1"}
+    owners = [{**reference, "controller": True, "blockOwnerDeletion": True}]
+    await member.create(theirs, named(config_map("x"), "theirs", "default", ownerReferences=owners))
+    async with fed.syncer():
+        for path in (ours, theirs):
+            await fed.put(path, config_map("1", ownerReferences=owners))
+            await fed.place(path, "a", conflict_resolution=placements.ADOPT)
+        await fed.reaches(ours, "a", sync.APPLIED)
+        state = await fed.reaches(theirs, "a", sync.CONFLICT)
+    assert "ownerReferences" not in (member.get(ours) or {})["metadata"]
+    assert (state.reason, (member.get(theirs) or {})["data"]) == ("BelongsToCluster", {"value": "x"})
+
+
 async def test_a_namespace_with_an_owned_foreign_object_stays(fed: Federation) -> None:
     """An owner that is not ours, a node or another object, does not make an object not foreign."""
     member = fed.members["a"]

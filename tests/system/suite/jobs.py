@@ -5,10 +5,13 @@ Next: `membership`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.support.machine.freezing import freeze, thaw
 from tests.system.harness import NAMES, Federation, Json, until, until_passes
+from tests.system.harness.api import collection
 from tests.system.manifests import config_map, deployment, job, metadata
 from tests.system.suite.base import has, replicas, until_in
 
@@ -41,6 +44,31 @@ def pods_of(federation: Federation, ns: str, name: str) -> set[str]:
         if pod["metadata"].get("labels", {}).get("batch.kubernetes.io/job-name") == name
         or any(owner["name"] == name for owner in pod["metadata"].get("ownerReferences", ()))
     }
+
+
+def uids_of(federation: Federation, ns: str, name: str) -> dict[str, str]:
+    """The uid of the Job in each member that has it."""
+    found = {cluster: api.find(JOBS, ns, name) for cluster, api in federation.each.items()}
+    return {cluster: each["metadata"]["uid"] for cluster, each in found.items() if each}
+
+
+def all_over(federation: Federation, ns: str, name: str, *, ttl: float) -> bool:
+    """Whether the Job is complete, and its time over, wherever it is."""
+    found = [each for api in federation.each.values() if (each := api.find(JOBS, ns, name))]
+    now = datetime.now(UTC)
+    ends = [each.get("status", {}).get("completionTime") for each in found]
+    return bool(ends) and all(
+        end and now > datetime.fromisoformat(end) + timedelta(seconds=ttl + 1) for end in ends
+    )
+
+
+def until_deleted(events: Iterator[tuple[str, Json]], name: str) -> Iterator[Json]:
+    """The object as each event shows it, up to the one that says that it is deleted."""
+    for kind, obj in events:
+        if obj["metadata"].get("name") == name:
+            yield obj
+            if kind == "DELETED":
+                return
 
 
 class JobSuite:
@@ -88,22 +116,47 @@ class JobSuite:
     def test_a_job_that_ended_while_nobody_looked_is_not_made_again(
         self, federation: Federation, ns: str
     ) -> None:
-        """The case job-ttl: its members clean it up while the syncer is away."""
+        """The case job-ttl: its time is over while the syncer is away. Members keep it until it was seen."""
         billing = job(ns, "billing", completions=4)
         billing["spec"] |= {"parallelism": 1, "ttlSecondsAfterFinished": 2}
         federation.apply(config_map(ns, "before", color="red"))
         until_in(federation, NAMES, "configmaps", ns, "before")
         federation.apply(billing)
         until(lambda: pods_of(federation, ns, "billing"), what="a Pod of it runs")
-        uids = {
-            api.get(JOBS, ns, "billing")["metadata"]["uid"]
-            for api in federation.each.values()
-            if api.find(JOBS, ns, "billing")
-        }
+        listed = federation.api.request("GET", collection(JOBS, ns))["metadata"]["resourceVersion"]
         syncer = federation.pid("syncer")
         freeze(syncer)
         try:
-            until(lambda: not has(federation, JOBS, ns, "billing"), what="the members have cleaned it up")
+            until(
+                lambda: all_over(federation, ns, "billing", ttl=2), what="it has ended, and its time is over"
+            )
+            uids = set(uids_of(federation, ns, "billing").values())
+        finally:
+            thaw(syncer)
+        until(lambda: not federation.api.find(JOBS, ns, "billing"), what="the federation has cleaned it up")
+        with federation.api.watch(collection(JOBS, ns), listed) as events:
+            history = list(until_deleted(events, "billing"))
+        assert any("Complete" in conditions(each) for each in history)
+        assert max(each.get("status", {}).get("succeeded", 0) for each in history) == 4
+        until(lambda: not has(federation, JOBS, ns, "billing"), what="it has left the members")
+        federation.apply(config_map(ns, "after", color="red"))
+        until_in(federation, NAMES, "configmaps", ns, "after")
+        assert not has(federation, JOBS, ns, "billing"), f"it was made again beside {uids}"
+
+    def test_a_job_that_is_gone_unseen_is_not_made_again(self, federation: Federation, ns: str) -> None:
+        """Somebody deletes it in its clusters while the syncer is away: nobody knows what it has done."""
+        federation.apply(config_map(ns, "before", color="red"))
+        until_in(federation, NAMES, "configmaps", ns, "before")
+        federation.apply(job(ns, "billing", completions=4))
+        until(lambda: pods_of(federation, ns, "billing"), what="a Pod of it runs")
+        syncer = federation.pid("syncer")
+        freeze(syncer)
+        try:
+            uids = uids_of(federation, ns, "billing")
+            for name in uids:
+                path = collection(JOBS, ns, "billing")
+                federation.member(name).request("DELETE", path, body={"propagationPolicy": "Background"})
+            until(lambda: not has(federation, JOBS, ns, "billing"), what="it is gone")
         finally:
             thaw(syncer)
         until(
@@ -155,3 +208,19 @@ class JobSuite:
             assert not has(federation, JOBS, ns, "brief")
 
         until_passes(gone, what="the Job is deleted")
+
+    def test_what_a_cluster_refuses_is_run_by_another(self, federation: Federation, ns: str) -> None:
+        """Two of them have a Job of that name of their own: after the toleration the third one runs all."""
+        federation.apply(config_map(ns, "before", color="red"))
+        until_in(federation, NAMES, "configmaps", ns, "before")
+        taken = {}
+        for name in NAMES[:2]:
+            own = federation.member(name).create(JOBS, ns, one_job(ns, "report", suspend=True))
+            taken[name] = own["metadata"]["uid"]
+        federation.apply(job(ns, "report", completions=3))
+        until_complete(federation, ns, "report")
+        found = federation.api.get(JOBS, ns, "report")
+        assert found["status"]["succeeded"] == 3
+        for name, uid in taken.items():
+            assert federation.member(name).get(JOBS, ns, "report")["metadata"]["uid"] == uid
+        assert "Placed" not in {each["type"] for each in found["status"]["conditions"]}

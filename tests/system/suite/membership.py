@@ -74,7 +74,7 @@ class MembershipSuite:
             what="the namespace is furnished",
         )
         before = everything(member)
-        self._join(federation)
+        join_again(federation)
         federation.apply(
             config_map(ns, "web", color="red"),
             deployment(ns, "web", 3),
@@ -104,7 +104,7 @@ class MembershipSuite:
             ),
             what="the replicas are divided over those that are left",
         )
-        self._join(federation)
+        join_again(federation)
         until_in(federation, NAMES, "configmaps", ns, "web")
         assert member.get("configmaps", f"{ns}-own", "own")["data"] == {"color": "blue"}
         member.delete("namespaces", "", f"{ns}-own")
@@ -126,7 +126,7 @@ class MembershipSuite:
                 member.delete("namespaces", "", name)
         member.delete("namespaces", "", ns)
         until(lambda: member.find("namespaces", "", ns) is None, what="the namespace is gone")
-        self._join(federation)
+        join_again(federation)
         until_in(federation, NAMES, "configmaps", ns, "web")
 
     def test_unjoin_does_not_wait_for_a_cluster_that_is_down(self, federation: Federation, ns: str) -> None:
@@ -144,7 +144,7 @@ class MembershipSuite:
             federation.members.restore(federation, down)
         _nothing_of_ours(federation.member(NAME))
         until(lambda: federation.api.find("configmaps", ns, "web") is None, what="it is deleted everywhere")
-        self._join(federation)
+        join_again(federation)
 
     def test_a_cluster_that_is_gone_can_be_forced_out(self, federation: Federation, ns: str) -> None:
         """`hanse unjoin --force` does not wait for a cluster that cannot be reached; what is in it stays, and
@@ -159,7 +159,7 @@ class MembershipSuite:
         finally:
             federation.members.restore(federation, NAME)
         assert federation.member(NAME).get("configmaps", ns, "web")["metadata"]["uid"] == before["uid"]
-        self._join(federation)
+        join_again(federation)
         federation.kubectl("patch", "configmap", "web", "-n", ns, "-p", '{"data": {"color": "blue"}}')
         until(
             lambda: federation.member(NAME).get("configmaps", ns, "web")["data"] == {"color": "blue"},
@@ -180,12 +180,13 @@ class MembershipSuite:
         assert len(done.err.strip().splitlines()) == 1
         assert "Traceback" not in done.err
 
-    @staticmethod
-    def _join(federation: Federation) -> None:
-        kubeconfig = str(federation.members.kubeconfigs(federation)[NAME])
-        federation.hanse("join", NAME, "--cluster-kubeconfig", kubeconfig, "--label", "location=on-prem")
-        clusters = federation.kubectl("get", "clusters", "-o", "name").out
-        assert NAME in clusters
+
+def join_again(federation: Federation) -> None:
+    """Join the cluster `NAME`, which has left."""
+    kubeconfig = str(federation.members.kubeconfigs(federation)[NAME])
+    federation.hanse("join", NAME, "--cluster-kubeconfig", kubeconfig, "--label", "location=on-prem")
+    clusters = federation.kubectl("get", "clusters", "-o", "name").out
+    assert NAME in clusters
 
 
 def _nothing_of_ours(api: Api) -> None:

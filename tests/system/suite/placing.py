@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import json
 
-from tests.system.harness import NAMES, Federation, until
+from tests.system.harness import NAMES, Federation, until, until_passes
 from tests.system.manifests import (
     CLUSTER_SELECTOR,
     DEPLOYMENT_PREFERENCES,
     config_map,
+    custom_kind,
     deployment,
+    metadata,
     override_policy,
     placement_policy,
 )
-from tests.system.suite.base import events_on, everywhere, replicas, until_in
+from tests.system.suite.base import events_on, everywhere, has, replicas, until_in
 
 CLOUD = json.dumps([{"key": "location", "operator": "In", "values": ["cloud"]}])
+NOWHERE = json.dumps([{"key": "location", "operator": "In", "values": ["nowhere"]}])
 ON_PREM = json.dumps([{"key": "location", "operator": "=", "values": ["on-prem"]}])
 
 
@@ -116,3 +119,39 @@ class PlacingSuite:
         for name in NAMES:
             assert name in said
         assert "location" in said
+
+    def test_what_an_operator_makes_over_here_goes_where_a_policy_sends_it(
+        self, federation: Federation, ns: str
+    ) -> None:
+        """While what it is made for is in the federation only, and without it; once that goes to the members,
+        the controllers there make it."""
+        group, away = f"{ns}.example.com", {CLUSTER_SELECTOR: NOWHERE}
+        kind = {"apiVersion": f"{group}/v1", "kind": "Database"}
+        database = kind | {"metadata": metadata("main", ns, away), "spec": {"size": 1}}
+        federation.apply(custom_kind(group, "databases", "Database"))
+        until_passes(lambda: federation.apply(database), what="the kind is served")
+        resource = f"databases.{group}"
+        owner = kind | {"name": "main", "uid": federation.api.get(resource, ns, "main")["metadata"]["uid"]}
+        made = config_map(ns, "settings", size="1")
+        made["metadata"]["ownerReferences"] = [owner | {"controller": True, "blockOwnerDeletion": True}]
+        federation.api.create("configmaps", ns, made)
+
+        def explained() -> str:
+            return str(federation.hanse("explain", "configmap/settings", "-n", ns))
+
+        why = "made for the Database main, which is in no cluster: it goes to no cluster unless"
+        until(lambda: why in explained(), what="it is explained")
+        assert has(federation, "configmaps", ns, "settings") == set()
+        federation.apply(placement_policy(ns, "settings", api_version="v1", kind="ConfigMap"))
+        until_in(federation, NAMES, "configmaps", ns, "settings")
+        for api in federation.each.values():
+            assert "ownerReferences" not in api.get("configmaps", ns, "settings")["metadata"]
+        federation.api.merge(resource, ns, "main", {"metadata": {"annotations": {CLUSTER_SELECTOR: None}}})
+        until_in(federation, NAMES, resource, ns, "main")
+        until_in(federation, (), "configmaps", ns, "settings")
+        federation.api.merge(resource, ns, "main", {"metadata": {"annotations": away}})
+        until_in(federation, (), resource, ns, "main")
+        until_in(federation, NAMES, "configmaps", ns, "settings")
+        federation.kubectl("delete", resource, "main", "-n", ns, "--timeout=60s")
+        until_in(federation, (), "configmaps", ns, "settings")
+        federation.kubectl("delete", "crd", resource, "--timeout=60s")

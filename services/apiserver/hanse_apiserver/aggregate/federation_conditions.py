@@ -6,6 +6,7 @@ They are there only while there is something to say, and come before those of th
   of that name, or an override does not fit. Its reason is the first member's, the message has their words.
 - `Placed` is False while replicas have no cluster, or the scheduler cannot decide.
 - `Contested` is True while a member undoes what is put right there, again and again.
+- `ValuesRewritten` is True while a member has stored other values than it was sent.
 
 Next: `hanse_apiserver.aggregate.fold`, which adds them to what the kind's rule gives.
 """
@@ -15,7 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from hanse.federation.contention import CONTESTED
+from hanse.federation.contention import CONTESTED, VALUES_REWRITTEN
 from hanse.kube.model.objects import Object
 from hanse_apiserver.aggregate.conditions import UNPLACED
 from hanse_apiserver.aggregate.members import Decision, Member
@@ -47,6 +48,9 @@ def _conditions(members: Sequence[Member], decision: Decision) -> Iterator[Objec
         yield _condition(PLACED, status="False", reason=UNPLACED, message=message)
     if contested := [m for m in members if m.counted and m.contested]:
         yield _condition(CONTESTED, status="True", reason="RepairedAgainAndAgain", message=_words(contested))
+    if changed := [m for m in members if m.counted and m.reason == VALUES_REWRITTEN]:
+        message = _words(changed)
+        yield _condition(VALUES_REWRITTEN, status="True", reason="ChangedOnAdmission", message=message)
 
 
 def _words(members: Sequence[Member]) -> str:

@@ -17,7 +17,7 @@ from hanse.kube.kinds.kind import Kind, by_group_plural
 from hanse.kube.kinds.kubernetes import apps, autoscaling, batch, core, extensions, networking
 from hanse.kube.model import untrusted
 from hanse.kube.model.objects import Object, mapping, sequence
-from hanse_apiserver.aggregate import jobs, others, workloads
+from hanse_apiserver.aggregate import agreed, jobs, others, workloads
 from hanse_apiserver.aggregate.federation_conditions import federation_conditions
 from hanse_apiserver.aggregate.members import UNREACHABLE, Decision, Member, ingress_of
 
@@ -40,7 +40,21 @@ RULES: Final[Mapping[Kind, Rule]] = {
 }
 """How the status of a kind is folded; those of others keep what is stored, with the conditions folded."""
 
+ALIKE: Final[Mapping[Kind, tuple[str, ...]]] = {
+    apps.DAEMON_SET: ("collisionCount",),
+    apps.DEPLOYMENT: ("collisionCount",),
+    apps.STATEFUL_SET: ("collisionCount",),
+    autoscaling.POD_DISRUPTION_BUDGET: ("disruptedPods",),
+    batch.JOB: ("failedIndexes",),
+    core.PERSISTENT_VOLUME_CLAIM: (
+        "allocatedResources", "allocatedResourceStatuses", "currentVolumeAttributesClassName",
+        "modifyVolumeStatus",
+    ),
+}  # fmt: skip
+"""Fields that have no meaning for many clusters together: given where all members say the same of them."""
+
 _BY_RESOURCE: Final = by_group_plural(RULES)
+_ALIKE: Final = by_group_plural(ALIKE)
 
 _DETAIL: Final = frozenset(
     {
@@ -66,6 +80,9 @@ def aggregate(
     """
     rule = _BY_RESOURCE.get((group, resource))
     status = (rule or others.generic)(obj, members, decision, now)
+    if names := _ALIKE.get((group, resource)):
+        common = agreed.fields([m for m in members if m.counted])
+        status = {**{name: common[name] for name in names if name in common}, **status}
     if own := federation_conditions(members, decision, now):
         status = {**status, "conditions": [*own, *sequence(status, "conditions")]}
     clusters = []

@@ -38,14 +38,15 @@ def load_balanced(obj: Object, members: Sequence[Member], decision: Decision, no
 def claim(obj: Object, members: Sequence[Member], decision: Decision, now: str) -> Object:
     """Fold PersistentVolumeClaims: Bound when bound everywhere, Lost when lost anywhere.
 
-    The capacity is the smallest, which is what a pod can count on wherever it runs.
+    The capacity is the smallest, and the access modes are those of all volumes: what a Pod can count on
+    wherever it runs.
     """
     counted = [m for m in members if m.counted]
     phases = {untrusted.text(m.status.get("phase")) or "Pending" for m in counted}
     phase = "Lost" if "Lost" in phases else "Bound" if phases == {"Bound"} else "Pending"
     status: Object = {"phase": phase}
-    said = (_texts(m.status.get("accessModes")) for m in counted)
-    if modes := next(filter(None, said), []):
+    said = [modes for m in counted if (modes := _texts(m.status.get("accessModes")))]
+    if modes := [mode for mode in said[0] if all(mode in each for each in said)] if said else []:
         status["accessModes"] = modes
     sizes = [size for m in counted if (size := _size(mapping(m.status.get("capacity")).get("storage")))]
     if sizes:
@@ -90,14 +91,15 @@ def budget(obj: Object, members: Sequence[Member], decision: Decision, now: str)
     """Fold PodDisruptionBudgets."""
     counted = [m for m in members if m.counted]
     seen = [m for m in counted if m.reports]
+    observed = max(0, observed_generation(members, obj, decision, told=True))
     status: Object = {
-        "observedGeneration": max(0, observed_generation(members, obj, decision, told=True)),
+        "observedGeneration": observed,
         "currentHealthy": total(seen, "currentHealthy"),
         "desiredHealthy": total(counted, "desiredHealthy"),
         "disruptionsAllowed": total(seen, "disruptionsAllowed"),
         "expectedPods": total(counted, "expectedPods"),
     }
-    folded = conditions.fold(members, now=now)
+    folded = _dated(conditions.fold(members, now=now), counted, observed)
     return status | ({"conditions": folded} if folded else {})
 
 
@@ -121,11 +123,14 @@ def generic(obj: Object, members: Sequence[Member], decision: Decision, now: str
     if told:
         status["observedGeneration"] = observed
     if folded := conditions.fold(members, now=now):
-        old = {kind for m in counted for kind in _outdated(m)}
-        status["conditions"] = [
-            {**each, "observedGeneration": max(0, observed - (each["type"] in old))} for each in folded
-        ]
+        status["conditions"] = _dated(folded, counted, observed)
     return status
+
+
+def _dated(folded: Sequence[Object], counted: Sequence[Member], observed: int) -> list[Object]:
+    """Return the folded conditions with the generation of the federation's object that they are of."""
+    old = {kind for m in counted for kind in _outdated(m)}
+    return [{**each, "observedGeneration": max(0, observed - (each["type"] in old))} for each in folded]
 
 
 def _outdated(member: Member) -> set[str]:

@@ -22,6 +22,7 @@ from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
 from hanse.errors import InvalidArgumentError
 from hanse.federation import belongings
 from hanse.federation.confirmation import is_confirmed
+from hanse.federation.placements import named_clusters
 from hanse.kube.model.objects import annotations_of, is_deleting, mapping
 from hanse.store.keys import ObjectKey
 from hanse.well_known import CLUSTER_SELECTOR
@@ -56,6 +57,7 @@ from hanse_scheduler.decide.replicas import (
     workload_kind,
 )
 from hanse_scheduler.decide.selector import EVERYTHING, parse_cluster_selector
+from hanse_scheduler.decide.stateful.ordinals import give_ordinals
 from hanse_scheduler.decide.stateful.partition import divide_partition
 from hanse_scheduler.decide.workloads import shortfall
 from hanse_scheduler.handshake.builder import PlacementBuilder, WorkGiven
@@ -111,8 +113,10 @@ def decide(
         placement = builder.keep_deleting()
     elif belongs := _belongs(inputs):
         placement = _refuse(inputs, belongs, builder=builder, trace=trace)
+    elif inputs.doubt:
+        placement = _wait(inputs, builder=builder, trace=trace)
     elif not inputs.propagates and inputs.policy is None and not inputs.contents:
-        trace.note("propagate", _STAYS)
+        trace.note("propagate", inputs.stays or _STAYS)
         placement = builder.withdraw()
     else:
         try:
@@ -136,6 +140,17 @@ def decide(
         reconsider_at=reconsider_at,
         steps=trace.steps,
     )
+
+
+def _wait(inputs: DecisionInput, *, builder: PlacementBuilder, trace: DecisionTrace) -> Placement | None:
+    """Return the placement of an object of which is not known whether clusters make it: what is placed
+    stays."""
+    message = f"{inputs.doubt}; it stays where it is until it is"
+    trace.note("propagate", message)
+    before = inputs.previous.placement
+    if before is None or not named_clusters(before):
+        return builder.withdraw()
+    return builder.keep_with_error(message)
 
 
 def _facts(inputs: DecisionInput) -> ClusterFacts:
@@ -259,6 +274,8 @@ def _place(
     }
     if division is not None:
         divide_partition(obj, list(clusters.values()), before=placed)
+    ordinals = policy.ordinals if policy is not None else None
+    give_ordinals(obj, list(clusters.values()), before=placed, size=ordinals)
     step = next_of(
         inputs,
         eligible=eligible,
@@ -288,7 +305,14 @@ def _place(
         adopt=policy is not None and policy.adopt,
         reconsider_at=candidates.reconsider_at,
         work=WorkGiven(
-            runs=with_given(held.runs, clusters.values(), inputs=inputs, whole=bool(whole))
+            runs=with_given(
+                held.runs,
+                clusters.values(),
+                inputs=inputs,
+                whole=bool(whole),
+                taken_back=division.taken_back if division is not None else {},
+                now=now,
+            )
             if is_job(inputs)
             else None,
             withheld=division.withheld if division is not None else 0,

@@ -89,7 +89,8 @@ class Division:
     """Shares and refusals (reason, message) by cluster; `reconsider_at` is in seconds since the epoch.
 
     `unplaced` is how many replicas (completions, of a Job with a number of them) no cluster gets, `withheld`
-    what may be done and is not started again.
+    what may be done and is not started again. `taken_back` says why a cluster that refuses its run of a Job
+    loses it.
     """
 
     shares: dict[str, Share] = field(default_factory=dict)
@@ -98,6 +99,7 @@ class Division:
     notes: list[str] = field(default_factory=list)
     unplaced: int = 0
     withheld: int = 0
+    taken_back: dict[str, str] = field(default_factory=dict)
 
 
 def divide(

@@ -26,6 +26,10 @@ MAX_NAMED: Final = 8
 """Policies that a placement names besides the one that decides."""
 
 
+ONLY_BY_POLICY: Final = "it goes to no cluster unless a placement policy selects it"
+"""What is said of an object that no policy selects, and that goes nowhere by itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class AppliedReadiness:
     """How ready an object is in a cluster where it has been applied, and which object in which state that is.
@@ -92,7 +96,9 @@ class DecisionInput:
     `previous` is the placement in force. `contents` are, for a Namespace, the clusters that something in it
     is in, and for endpoints that somebody wrote (`follows`) those of their Service; `needed_in` those where a
     workload of the object's namespace is kept until it has moved. `belongs` says why it belongs to each
-    cluster itself ("" if it does not). `rebalance` divides as if the preferences said so and lets evicted
+    cluster itself ("" if it does not); `stays` why it goes nowhere by itself, if that is not because of its
+    kind; `doubt` what is not known of the owner that it is made for, and then it stays where it is.
+    `rebalance` divides as if the preferences said so and lets evicted
     clusters in; `evict` names a cluster to leave now. `fault` says why nothing can be decided, "" if it can.
     `shadowed` and `changing` are titles of policies that select the object, too:
     those that `policy` takes precedence over, and all override policies.
@@ -103,6 +109,8 @@ class DecisionInput:
     table: ClusterTable
     propagates: bool = True
     belongs: str = ""
+    stays: str = ""
+    doubt: str = ""
     policy: PlacementPolicy | None = None
     overrides: Sequence[OverridePolicy] = ()
     shadowed: Sequence[str] = ()

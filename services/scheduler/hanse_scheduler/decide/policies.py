@@ -112,6 +112,8 @@ class PlacementPolicy:
     when_unknown: WhenUnknown = ""
     """What becomes of work of which nobody knows whether it is done; "" is Wait."""
     at_most_one: bool = False
+    ordinals: int | None = None
+    """Ordinals of each cluster, for StatefulSets; None: they are the same everywhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +192,7 @@ def compile_placement(obj: Object, *, fault: str = "") -> PlacementPolicy:
             ),
             moves=move_rules(mapping(spec, "move"), where=f"{head.title}: spec.move"),
             at_most_one=spec.get("atMostOne") is True,
+            ordinals=_count(replicas, "ordinalsPerCluster", head=head) or None,
             when_unknown=_one_of(spec, "whenUnknown", ("", "Wait", "Restart"), head=head),
         )
     except Exception as error:  # noqa: BLE001 - of this policy; objects that it selects keep what they have

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
-from hanse.kube.kinds.kubernetes import batch
+from hanse.kube.kinds.kubernetes import apps, batch
 from hanse.kube.model.objects import annotations_of, child
 from hanse_scheduler.decide.candidates import Candidates
 from hanse_scheduler.decide.clusters import MemberCluster
@@ -28,6 +28,7 @@ from hanse_scheduler.decide.once.run_ledger import JobsHeld
 from hanse_scheduler.decide.planner import DEFAULT_PREFERENCES, Preferences
 from hanse_scheduler.decide.policies import PlacementPolicy
 from hanse_scheduler.decide.preferences import parse_preferences
+from hanse_scheduler.decide.stateful.ordinals import bounded, rooms
 from hanse_scheduler.decide.workloads import WORKLOADS, WorkloadKind, totals_of
 from hanse_scheduler.handshake.moves import (
     Destination,
@@ -90,6 +91,8 @@ def divide_replicas(
         return divide_job(totals, clusters=clusters, situation=situation)
     if exclusivity_of(inputs).stops_first and not restarts(policy):
         toleration = math.inf  # of a cluster that does not answer nobody knows that it has stopped
+    if policy is not None and policy.ordinals is not None and kind.kind is apps.STATEFUL_SET:
+        preferences = bounded(preferences, most=rooms(candidates.chosen, before=placed, size=policy.ordinals))
     return divide(
         totals.replicas,
         clusters=clusters,

@@ -40,16 +40,22 @@ WORKLOADS: Final = {
 }
 
 
+INDEX_RULES: Final = ("successPolicy", "backoffLimitPerIndex")
+"""Fields of a Job's spec that say what becomes of it by its indexes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Totals:
     """What the federation is to run in all. `completions` is None for all but Jobs with a fixed number.
 
-    `indivisible` says that the object must run whole in one cluster.
+    `indivisible` says that the object must run whole in one cluster, `by_index` that it has rules about its
+    indexes, which hold for all of them together.
     """
 
     replicas: int
     completions: int | None = None
     indivisible: bool = False
+    by_index: bool = False
 
 
 def totals_of(obj: Object, workload: WorkloadKind) -> Totals:
@@ -66,6 +72,7 @@ def totals_of(obj: Object, workload: WorkloadKind) -> Totals:
         replicas=replicas,
         completions=completions,
         indivisible=child(obj, "spec", "completionMode") == "Indexed",
+        by_index=any(child(obj, "spec", name) is not None for name in INDEX_RULES),
     )
 
 

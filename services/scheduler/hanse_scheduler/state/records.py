@@ -19,6 +19,7 @@ import orjson
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.federation import belongings, records
+from hanse.federation.belongings import ControllingOwner
 from hanse.federation.confirmation import confirmation_of
 from hanse.federation.propagation import followed_service, lists_no_pods, object_propagates, placeable
 from hanse.federation.tracing import traceparent_of
@@ -39,11 +40,12 @@ from hanse_scheduler.decide.policies import (
     compile_override,
     compile_placement,
 )
-from hanse_scheduler.decide.workloads import WORKLOADS
+from hanse_scheduler.decide.workloads import INDEX_RULES, WORKLOADS
 from hanse_scheduler.times import seconds_of
 
 _SPEC_FIELDS: Final = (
     "replicas", "parallelism", "completions", "completionMode", "ttlSecondsAfterFinished", "updateStrategy",
+    "ordinals", *INDEX_RULES,
 )  # fmt: skip
 _METADATA_FIELDS: Final = ("name", "namespace", "uid", "generation", "labels", "deletionTimestamp")
 _ANNOTATIONS: Final = (CLUSTER_SELECTOR, *(kind.annotation for kind in WORKLOADS.values() if kind.annotation))
@@ -71,7 +73,9 @@ class ObjectRecord:
     reduced: Object
     propagates: bool
     belongs: str = ""
-    """Why it belongs to each cluster itself; empty if it does not."""
+    """Why it belongs to each cluster itself; empty if it does not, or that depends on its owner."""
+    owner: ControllingOwner | None = None
+    """What it is made for, if that may be in the federation only."""
     follows: str = ""
     """Path of the Service whose endpoints it lists; empty if it is none of one."""
     lists_no_pods: bool = False
@@ -162,12 +166,14 @@ def record_of(obj: Object, *, key: ObjectKey) -> ObjectRecord:
         spec: Mapping[str, Any] = mapping(obj, "spec")
         reduced["spec"] = {name: spec[name] for name in _SPEC_FIELDS if name in spec}
     propagates = object_propagates(key.group, key.resource, obj)
-    belongs = "" if propagates else belongings.of(key.group, key.resource, obj)
+    owner = belongings.operators_owner(obj)
+    belongs = "" if propagates else belongings.of(key.group, key.resource, obj, controlled=owner is None)
     service = "" if belongs else followed_service(key.group, key.resource, obj)
     return ObjectRecord(
         reduced=reduced,
         propagates=propagates,
         belongs=belongs,
+        owner=owner,
         follows=ObjectKey(*core.SERVICE.group_plural, key.namespace, service).path() if service else "",
         lists_no_pods=(key.group, key.resource) == core.SERVICE.group_plural and lists_no_pods(obj),
         traceparent=traceparent_of(obj),

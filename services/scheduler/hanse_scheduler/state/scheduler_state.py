@@ -20,6 +20,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from hanse.api.scheduler.v1.placement_pb2 import Placement
+from hanse.federation.belongings import made_for
 from hanse.federation.placements import is_named, is_releasing, placed_clusters
 from hanse.federation.policies.titles import title_at
 from hanse.federation.records import decode_placement
@@ -38,7 +39,7 @@ from hanse.store.keys import (
 from hanse.store.spans import Span
 from hanse.well_known import GROUP
 from hanse_scheduler.decide.clusters import ClusterTable, MemberCluster, ServedKinds
-from hanse_scheduler.decide.inputs import MAX_NAMED, DecisionInput, Observed
+from hanse_scheduler.decide.inputs import MAX_NAMED, ONLY_BY_POLICY, DecisionInput, Observed
 from hanse_scheduler.decide.policies import (
     OVERRIDE_RESOURCES,
     PLACEMENT_RESOURCES,
@@ -48,6 +49,7 @@ from hanse_scheduler.decide.policies import (
 from hanse_scheduler.decide.workloads import WORKLOADS
 from hanse_scheduler.handshake.previous import PreviousPlacement
 from hanse_scheduler.state.object_index import ObjectIndex
+from hanse_scheduler.state.owned_objects import OwnedObjects, OwnerPresence
 from hanse_scheduler.state.placement_index import PlacementIndex, StoredPlacement
 from hanse_scheduler.state.records import (
     FederatedObject,
@@ -100,6 +102,9 @@ class SchedulerState:
         self._unplaced = UnplacedReplicas()
         self._standing = StandingWorkloads()
         self._follows = ServiceFollowers()
+        self._owned = OwnedObjects(
+            record=self._records.get, placement=lambda path: _value(self._in_force.get(path))
+        )
         self._observed: dict[str, dict[str, Observed]] = {}
         self._policies = PolicySelection(self._records, selected=self._dirty)
         self.catalogues.subscribe(self._catalogue_changed)
@@ -175,7 +180,7 @@ class SchedulerState:
         self, path: str, record: ObjectRecord, *, supposing: SupposedPolicy | None = None
     ) -> Selection | None:
         """Return the policies that select the object; None if policies changed while that was found out."""
-        return await self._policies.of(path, record, supposing=supposing)
+        return await self._policies.of(path, self._as_made(record)[0], supposing=supposing)
 
     def about(self, supposed: SupposedPolicy) -> Iterator[str]:
         """Yield the objects that a policy selects, as it is stored or as it is supposed; see
@@ -186,12 +191,15 @@ class SchedulerState:
         """Return what a decision about the object needs, without override policies."""
         key = ObjectKey.parse(f"{OBJECTS}/{path}")
         stored = self._in_force.get(path)
+        record, stays, doubt = self._as_made(record)
         return DecisionInput(
             key=key,
             obj=record.reduced,
             table=self.table,
             propagates=record.propagates,
             belongs=record.belongs,
+            stays=stays,
+            doubt=doubt,
             policy=selection.placing,
             shadowed=[policy.head.title for policy in selection.shadowed[:MAX_NAMED]],
             changing=[policy.head.title for policy in selection.changing[:MAX_NAMED]],
@@ -231,6 +239,19 @@ class SchedulerState:
         if known is None or known.revision < revision:
             self._set_placement(path, StoredPlacement(placement, revision) if placement is not None else None)
 
+    def _as_made(self, record: ObjectRecord) -> tuple[ObjectRecord, str, str]:
+        """Return a record by where its owner is now, why it goes nowhere by itself, and what is not known."""
+        owner = record.owner
+        if owner is None or record.belongs:
+            return record, "", ""
+        match self._owned.presence(owner):
+            case OwnerPresence.IN_MEMBERS:
+                return replace(record, belongs=made_for(owner)), "", ""
+            case OwnerPresence.FEDERATION_ONLY:
+                return record, f"it is made for the {owner}, which is in no cluster: {ONLY_BY_POLICY}", ""
+            case OwnerPresence.UNKNOWN:
+                return record, "", f"it is made for the {owner}: whether that is in a cluster is not known"
+
     def _holding(self, key: ObjectKey) -> frozenset[str]:
         if (key.group, key.resource) != core.NAMESPACE.group_plural:
             return frozenset()
@@ -259,6 +280,7 @@ class SchedulerState:
             after = new if isinstance(new, ObjectRecord) else None
             self._records.set(path, after)
             self._all_dirty(self._follows.note(path, before, after))
+            self._all_dirty(self._owned.note(path, before, after))
             self._count_unplaced(path)
             if before != after or self._policies.has_overrides:
                 self._dirty(path, urgent=True)
@@ -282,6 +304,7 @@ class SchedulerState:
         crossed = self._in_force.set(path, stored)
         if (followers := self._follows.of(path)) and _places(known) != _places(stored):
             self._all_dirty(followers)
+        self._all_dirty(self._owned.moved(path, _value(known), _value(stored)))
         self._count_unplaced(path)
         self._all_dirty(self._standing.update(path, stored.value if stored is not None else None))
         if crossed:
@@ -355,7 +378,8 @@ class SchedulerState:
         self._new_table(served=served)
         for (group, resource), paths in self._records.by_resource():
             was = before.serves(name, group=group, resource=resource)
-            if was != self.table.serves(name, group=group, resource=resource):
+            versions = _versions(old, group, resource) != _versions(new, group, resource)
+            if versions or was != self.table.serves(name, group=group, resource=resource):
                 self._all_dirty(paths)
 
     def _new_table(
@@ -369,6 +393,14 @@ class SchedulerState:
             served=self.table.served if served is None else served,
             version=self.table.version + 1,
         )
+
+
+def _versions(served: ServedKinds | None, group: str, resource: str) -> tuple[str, ...]:
+    return served.versions_of(group, resource) if served is not None else ()
+
+
+def _value(stored: StoredPlacement | None) -> Placement | None:
+    return stored.value if stored is not None else None
 
 
 def _places(stored: StoredPlacement | None) -> frozenset[str]:

@@ -277,7 +277,10 @@ class Applying:
         context, started = self._context, self._context.monotonic()
         if request.run is not None:
             subject, now = request.subject(context.cluster), context.clock()
-            context.states.update(request.path, lambda before: transitions.claimed(subject, before, now=now))
+            kept = job_claims.ttl_of(manifest.object) is None
+            context.states.update(
+                request.path, lambda before: transitions.claimed(subject, before, now=now, kept=kept)
+            )
             await context.states.stored(request.path)
             if not context.is_current(request):
                 raise _changed_concurrently()
@@ -290,7 +293,10 @@ class Applying:
         return verdict, delivered
 
     def _may_create(self, request: SyncRequest, manifest: Manifest) -> bool:
-        return job_claims.may_create(request.run, manifest.object, now=self._context.clock())
+        ttl = job_claims.ttl_of(manifest.object)
+        return job_claims.may_create(
+            request.run, ttl=request.ttl if ttl is None else ttl, now=self._context.clock()
+        )
 
     def _ended(self, request: SyncRequest) -> Result | None:
         """Record that the Job of a run is gone, which is not started again."""

@@ -26,6 +26,7 @@ from hanse_syncer import ownership
 from hanse_syncer.act import namespaces
 from hanse_syncer.act.context import ReconcileContext
 from hanse_syncer.act.request import SyncRequest
+from hanse_syncer.decide import kinds
 from hanse_syncer.decide.contents import Contents, phrase
 from hanse_syncer.decide.errors import SyncCondition, SyncError
 from hanse_syncer.decide.plan import Desired
@@ -182,7 +183,10 @@ class Removal:
     async def _release(self, request: SyncRequest, uid: str, *, why: str) -> Result | None:
         context = self._context
         intent: Object | None = request.intent.object() if request.intent is not None else None
-        answer = await context.member.merge(request.target, ownership.release_patch(uid=uid, intent=intent))
+        patch = ownership.release_patch(uid=uid, intent=intent)
+        if intent is not None and request.run is not None and request.run.kept:
+            patch |= kinds.withheld_of(intent)
+        answer = await context.member.merge(request.target, patch)
         verdict = context.member.verdict(request.target, answer)
         if verdict is MemberVerdict.ABSENT:
             return self._gone(request, reason="Removed", message="nothing is left in the cluster")

@@ -77,8 +77,11 @@ class SyncRequest:
 
     @property
     def ttl(self) -> int | None:
-        """For how many seconds a Job stays after it has finished; None if it stays, or that is not known."""
-        return job_claims.ttl_of(self.intent.object()) if self.run is not None and self.intent else None
+        """For how many seconds a Job stays in the member after it has finished; None if it stays, or that is
+        not known."""
+        if self.run is None or self.run.kept or self.intent is None:
+            return None
+        return job_claims.ttl_of(self.intent.object())
 
     @property
     def sealed(self) -> bool:

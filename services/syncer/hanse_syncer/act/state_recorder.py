@@ -26,7 +26,7 @@ from hanse_syncer.act import waiting
 from hanse_syncer.act.context import ReconcileContext
 from hanse_syncer.act.repairs import quiet_left, remember
 from hanse_syncer.act.request import SyncRequest
-from hanse_syncer.decide import fingerprints, kinds
+from hanse_syncer.decide import fingerprints, kinds, rewritten
 from hanse_syncer.decide.caveats import Caveat
 from hanse_syncer.decide.errors import SyncError
 from hanse_syncer.decide.plan import Desired, Seen
@@ -77,6 +77,11 @@ class StateRecorder:
         context.waiting.remove(request.path)
         request.transient.namespace_until = None
         fingerprint = await context.turns.run(is_heavy(live), fingerprints.fingerprint, live, manifest.object)
+        caveat = caveat or fingerprints.caveat_of(live)
+        if caveat is None:
+            caveat = await context.turns.run(
+                is_heavy(live), rewritten.caveat_of, live, manifest.object, request.sealed
+            )
         subject, now = request.subject(context.cluster), context.clock()
         if request.state is not None and request.state.applied_hash != manifest.hash:
             request.transient.repairs = 0
@@ -92,7 +97,7 @@ class StateRecorder:
                     live=live,
                     now=now,
                     fingerprint=fingerprint,
-                    caveat=caveat or fingerprints.caveat_of(live),
+                    caveat=caveat,
                     repaired=repaired,
                     fight=fight,
                 ),

@@ -11,10 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from hanse.federation.contention import VALUES_REWRITTEN
+
 OWNERSHIP_UNKNOWN: Final = "OwnershipUnknown"
 FIELDS_NOT_SERVED: Final = "FieldsNotServed"
 APPLIED_BY_PATCH: Final = "AppliedByPatch"
-REASONS: Final = frozenset({OWNERSHIP_UNKNOWN, FIELDS_NOT_SERVED, APPLIED_BY_PATCH})
+REASONS: Final = frozenset({OWNERSHIP_UNKNOWN, FIELDS_NOT_SERVED, APPLIED_BY_PATCH, VALUES_REWRITTEN})
 
 
 @dataclass(frozen=True, slots=True)

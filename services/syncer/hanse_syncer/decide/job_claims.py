@@ -64,15 +64,17 @@ def current_run(
     return job_runs.in_membership(known, membership)
 
 
-def may_create(run: JobRun | None, manifest: Mapping[str, Any], *, now: datetime) -> bool:
-    """Return whether the member may get the object, which it does not have; always for what is no Job."""
-    return run is None or job_runs.may_start(run, ttl=ttl_of(manifest), now=now)
+def may_create(run: JobRun | None, *, ttl: int | None, now: datetime) -> bool:
+    """Return whether the member may get the object, which it does not have; always for what is no Job.
+
+    `ttl` is the ttlSecondsAfterFinished with which the cluster may have been asked for it before.
+    """
+    return run is None or job_runs.may_start(run, ttl=ttl, now=now)
 
 
-def ttl_of(manifest: Mapping[str, Any]) -> int | None:
+def ttl_of(obj: Mapping[str, Any]) -> int | None:
     """Return for how many seconds the Job stays after it has finished; None if it stays."""
-    ttl = untrusted.mapping(manifest.get("spec")).get("ttlSecondsAfterFinished")
-    return ttl if type(ttl) is int else None
+    return job_runs.ttl_of(untrusted.mapping(obj.get("spec")))
 
 
 def explained(run: JobRun) -> tuple[str, str]:
@@ -85,7 +87,7 @@ def explained(run: JobRun) -> tuple[str, str]:
         )
     if run.outcome == job.STARTING:
         return "OutcomeUnknown", (
-            "the Job was created, or not, and may have run and been removed by its ttlSecondsAfterFinished "
+            "the Job was created, or not, and may have run and been removed by a ttlSecondsAfterFinished "
             "since. It is not created again: a policy with whenUnknown Restart does so"
         )
     return "Finished", "the Job has ended here and is gone; it is not run again"

@@ -24,6 +24,7 @@ from hanse.kube.kinds.kubernetes import (
     storage,
 )
 from hanse.kube.model.objects import Object, is_deleting
+from hanse.kube.model.objects import mapping as mapping_at
 from hanse.kube.model.untrusted import count, mapping
 from hanse_syncer.decide import health, retained
 from hanse_syncer.decide.health import HealthRule, LagRule, ReadyRule, by_conditions, never, none_ready
@@ -39,7 +40,8 @@ class SyncRules:
 
     `strip` returns an object without what each member decides itself. Of a `stateless` kind nothing but
     metadata is watched. `lags` says whether Pods of it may be unschedulable, `ready` how many are ready.
-    `retained` are paths that the member's controllers write: their ownership is never taken over.
+    `retained` are paths that the member's controllers write: their ownership is never taken over. `withheld`
+    are paths that the federation acts on itself: members get them from override policies alone.
     """
 
     health: HealthRule = by_conditions
@@ -48,6 +50,7 @@ class SyncRules:
     ready: ReadyRule = none_ready
     stateless: bool = False
     retained: tuple[str, ...] = ()
+    withheld: tuple[str, ...] = ()
 
 
 _STATELESS: Final = SyncRules(stateless=True)
@@ -64,7 +67,13 @@ RULES: Final[Mapping[Kind, SyncRules]] = {
     apps.STATEFUL_SET: SyncRules(health=health.stateful_set, lags=health.replicas_lag),
     autoscaling.HORIZONTAL_POD_AUTOSCALER: SyncRules(health=health.always),
     autoscaling.POD_DISRUPTION_BUDGET: SyncRules(health=health.always),
-    batch.JOB: SyncRules(health=health.job, strip=retained.job, lags=health.job_lags, retained=retained.JOB),
+    batch.JOB: SyncRules(
+        health=health.job,
+        strip=retained.job,
+        lags=health.job_lags,
+        retained=retained.JOB,
+        withheld=retained.JOB_WITHHELD,
+    ),
     core.CONFIG_MAP: _STATELESS,
     core.ENDPOINTS: _STATELESS,
     core.LIMIT_RANGE: _STATELESS,
@@ -149,6 +158,28 @@ def desired_replicas(obj: Mapping[str, Any]) -> int | None:
 def without_members_own(obj: Object) -> Object:
     """Return `obj` without its status and without the fields that each member decides itself."""
     return _rules_of(obj).strip({key: value for key, value in obj.items() if key != "status"})
+
+
+def without_withheld(obj: Object) -> Object:
+    """Return `obj` without what the federation acts on itself."""
+    for path in _rules_of(obj).withheld:
+        obj = retained.without_path(obj, path)
+    return obj
+
+
+def withheld_of(obj: Object) -> Object:
+    """Return what of `obj` the federation acts on itself, in its place: what a member gets when the object is
+    left to it."""
+    found: Object = {}
+    for path in _rules_of(obj).withheld:
+        *above, name = path.split(".")
+        part = mapping_at(obj, *above)
+        if name in part:
+            place = found
+            for step in above:
+                place = place.setdefault(step, {})
+            place[name] = part[name]
+    return found
 
 
 def authored(live: Object) -> Object:

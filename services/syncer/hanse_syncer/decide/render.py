@@ -3,9 +3,9 @@
 Owns `Manifest` and how it is made and encoded. Pure functions, no I/O; a `ManifestRenderer` keeps the last
 manifests, because what is the same for all clusters is rendered and encoded once and not once per cluster.
 
-Order: take off what is not a member's business, set the replicas and the partition that the scheduler gave,
-apply the override patches, turn what can only be written into what is stored of it, put the marks of
-ownership on (last, so that no override can take them off).
+Order: take off what is not a member's business and what the federation does itself, set the replicas, the
+partition and the ordinals that the scheduler gave, apply the override patches, turn what can only be written
+into what is stored of it, put the marks of ownership on (last, so that no override can take them off).
 
 Next: `hanse_syncer.decide.retained` for the fields that are left out, `hanse_syncer.decide.fingerprints`
 for comparing.
@@ -26,7 +26,7 @@ from hanse.errors import HanseError, InvalidArgumentError, UnavailableError
 from hanse.federation.stored.authorship import as_written
 from hanse.kube.merge.json_patch import MAX_POLICY_COPIED_BYTES, json_patch
 from hanse.kube.model.objects import Object
-from hanse.kube.model.untrusted import mapping
+from hanse.kube.model.untrusted import count, mapping
 from hanse.security.envelope import MAX_OBJECT_BYTES
 from hanse_syncer import ownership
 from hanse_syncer.decide import kinds, retained
@@ -88,7 +88,8 @@ def render(
     """
     written = as_written(dict(template))
     obj = kinds.without_members_own({**written, "metadata": retained.metadata(template)})
-    obj = _with_partition(_with_replicas(obj, placement), placement)
+    obj = _with_partition(_with_replicas(kinds.without_withheld(obj), placement), placement)
+    obj = _with_ordinals(obj, placement)
     if placement.overrides:
         obj = kinds.without_write_only(_overridden(obj, placement.overrides))
     metadata = dict(obj["metadata"])
@@ -123,6 +124,16 @@ def _with_partition(obj: Object, placement: ClusterPlacement) -> Object:
     strategy = mapping(spec.get("updateStrategy"))
     rolling = {**mapping(strategy.get("rollingUpdate")), "partition": placement.partition}
     return {**obj, "spec": {**spec, "updateStrategy": {**strategy, "rollingUpdate": rolling}}}
+
+
+def _with_ordinals(obj: Object, placement: ClusterPlacement) -> Object:
+    """Return the object with the ordinals of the cluster, if they are not the template's."""
+    if not placement.ordinal_offset:
+        return obj
+    spec = mapping(obj.get("spec"))
+    ordinals = mapping(spec.get("ordinals"))
+    start = count(ordinals.get("start")) + placement.ordinal_offset
+    return {**obj, "spec": {**spec, "ordinals": {**ordinals, "start": start}}}
 
 
 def _overridden(obj: Object, overrides: bytes) -> Object:
@@ -194,6 +205,7 @@ class ManifestRenderer:
             placement.replicas if placement.HasField("replicas") else None,
             placement.completions if placement.HasField("completions") else None,
             placement.partition if placement.HasField("partition") else None,
+            placement.ordinal_offset,
             placement.overrides,
         )
         found = self._kept.get(identity)

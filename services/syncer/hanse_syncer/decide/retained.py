@@ -61,6 +61,8 @@ SERVICE_ACCOUNT: Final = ("secrets",)
 VOLUME: Final = ("spec.claimRef",)
 WEBHOOKS: Final = ("webhooks[].clientConfig.caBundle",)
 """By kind: what the member's controllers write. See `hanse_syncer.decide.kinds.retained_paths`."""
+JOB_WITHHELD: Final = ("spec.ttlSecondsAfterFinished",)
+"""A Job that a member removes by itself may not be seen to end (`hanse.federation.jobs.job_runs`)."""
 
 _PATH_STEP: Final = re.compile(r"([^.\[\]]+)|\[([^\]]*)\]")
 _JOB_LABELS: Final = frozenset(

@@ -35,7 +35,7 @@ class Intent:
     kind: str
     traceparent: str
     belongs: str = ""
-    """Why it belongs to each cluster itself; empty if it does not."""
+    """Why it belongs to each cluster itself; empty if it does not. The scheduler knows where its owner is."""
     sealed: bool = False
     """Whether it is sealed in etcd: what a cluster says of it may have values, and is not written down."""
 
@@ -64,6 +64,8 @@ def decode_intent(kv: KeyValue) -> Intent | None:
         api_version=str(obj["apiVersion"]),
         kind=str(obj["kind"]),
         traceparent=traceparent_of(obj),
-        belongs=belongings.of(key.group, key.resource, obj),
+        belongs=belongings.of(
+            key.group, key.resource, obj, controlled=belongings.operators_owner(obj) is None
+        ),
         sealed=kv.sealed,
     )

@@ -238,15 +238,18 @@ def seen(subject: Subject, before: SyncState | None, *, live: Mapping[str, Any])
     return state
 
 
-def claimed(subject: Subject, before: SyncState | None, *, now: datetime) -> SyncState:
-    """Return the state before a Job is created: whatever becomes of the request, the next one knows of it."""
+def claimed(subject: Subject, before: SyncState | None, *, now: datetime, kept: bool) -> SyncState:
+    """Return the state before a Job is created: whatever becomes of the request, the next one knows of it.
+
+    `kept`: it is sent without a ttlSecondsAfterFinished.
+    """
     state = _next(subject, before)
     if is_removed(state):
         _clear_member(state)
     if state.phase in (sync.SYNC_PHASE_UNSPECIFIED, sync.REMOVED):
         _phase(state, sync.WAITING, now)
         state.reason, state.message = "Starting", "the cluster is asked to start the Job"
-    state.run.CopyFrom(job_runs.claimed(state.run, now))
+    state.run.CopyFrom(job_runs.claimed(state.run, now, kept=kept))
     return state
 
 
@@ -367,7 +370,8 @@ def _observe_run(state: SyncState, live: Mapping[str, Any]) -> None:
     if state.HasField("run"):
         uid = untrusted.text(untrusted.mapping(live.get("metadata")).get("uid"))
         status = untrusted.mapping(live.get("status"))
-        state.run.CopyFrom(job_runs.observed(state.run, uid=uid, status=status))
+        spec = untrusted.mapping(live.get("spec"))
+        state.run.CopyFrom(job_runs.observed(state.run, uid=uid, status=status, spec=spec))
 
 
 def _status(status: Any) -> tuple[bytes, str]:

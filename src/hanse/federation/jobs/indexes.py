@@ -55,6 +55,17 @@ def below(intervals: Intervals, bound: int) -> Intervals:
     return tuple((low, min(high, bound - 1)) for low, high in intervals if low < bound)
 
 
+def not_in(intervals: Intervals, total: int) -> Intervals:
+    """Return the indexes less than `total` that are not in the set."""
+    found: list[tuple[int, int]] = []
+    following = 0
+    for low, high in (*below(intervals, total), (total, total)):
+        if following < low:
+            found.append((following, low - 1))
+        following = high + 1
+    return tuple(found)
+
+
 def prefix_left(done: Intervals, total: int) -> int | None:
     """Return the n for which exactly the indexes 0 to n-1 of `total` are not done; None if there is none.
 

@@ -6,9 +6,15 @@ forgotten, and a run that ended stays ended. The rules:
 
 - A cluster may create a Job for a run that was not started, and for no other. A request to create one is
   recorded before it is sent. If its outcome was never seen and there is no Job, it was not started, unless
-  the Job may have run and been removed by its `ttlSecondsAfterFinished` since.
+  the Job may have run and been removed by a `ttlSecondsAfterFinished` since. (That somebody deleted it by
+  hand in that moment is the one thing that cannot be told.)
+- So that a Job is there until its end was seen, members get none: the federation acts on it, for its own Job
+  and with that for all of them. A run is `kept` where the member's Job was sent without one, or was seen to
+  have none: an override policy, or somebody in the cluster, can set it there.
 - A Job that was there and is gone has ended as was seen last. If it was not seen to end it is LOST: nobody
   knows what it has done. It is STOPPED, which is known, where the federation took it away.
+- A run that its cluster refuses, and has certainly not started, can be given back: it is STOPPED by REFUSED
+  once the cluster has confirmed that nothing of it is there. One that may have been started is not.
 - A run whose cluster is not in the federation any more, and did not end before, is LOST.
 
 The syncer that has the cluster writes what it sees into `SyncState.run`; the scheduler, which has the last
@@ -38,6 +44,8 @@ ENDED: Final = frozenset({job.COMPLETE, job.FAILED, job.STOPPED})
 UNSTARTED: Final = frozenset({job.RUN_OUTCOME_UNSPECIFIED, job.PENDING})
 STOPPING: Final = "Stopping"
 """Reason of a run whose Job is being deleted, and is known to be until it is gone."""
+REFUSED: Final = "Refused"
+"""Reason of a run that is taken away from a cluster because that refuses it."""
 MAX_RUN_MESSAGE: Final = 256
 
 
@@ -51,13 +59,17 @@ def was_started(run: JobRun) -> bool:
     return bool(run.member_uid) or run.outcome in (job.RUNNING, job.COMPLETE, job.FAILED, job.LOST)
 
 
-def observed(run: JobRun, *, uid: str, status: Mapping[str, Any]) -> JobRun:
+def observed(
+    run: JobRun, *, uid: str, status: Mapping[str, Any], spec: Mapping[str, Any] | None = None
+) -> JobRun:
     """Return the run after its cluster was seen to have the Job `uid` with `status`, which may have any
-    shape."""
+    shape. `spec` is that of the Job, None where it was not seen."""
     result = _copy(run)
     if run.outcome in (job.COMPLETE, job.FAILED) and run.member_uid and uid != run.member_uid:
         return result  # somebody there made another of that name; what this run has done does not change
     result.member_uid = uid
+    if spec:
+        result.kept = ttl_of(spec) is None
     uncounted = untrusted.mapping(status.get("uncountedTerminatedPods"))
     result.succeeded = max(run.succeeded, _count(status, "succeeded") + _names(uncounted.get("succeeded")))
     result.failed = max(run.failed, _count(status, "failed") + _names(uncounted.get("failed")))
@@ -79,14 +91,25 @@ def observed(run: JobRun, *, uid: str, status: Mapping[str, Any]) -> JobRun:
             _set_time(result.end_time, status.get("completionTime") or said.get("lastTransitionTime"))
             return result
     result.outcome = job.RUNNING
-    if run.outcome == job.LOST:
+    if run.outcome == job.LOST or run.reason == REFUSED:
         result.reason = result.message = ""
+        result.ClearField("end_time")
     return result
 
 
-def claimed(run: JobRun, now: datetime) -> JobRun:
-    """Return the run when the cluster is asked to start it; the time of the first such request stays."""
+def ttl_of(spec: Mapping[str, Any]) -> int | None:
+    """Return for how many seconds a Job with `spec` stays after it has finished; None if it stays."""
+    ttl = spec.get("ttlSecondsAfterFinished")
+    return ttl if type(ttl) is int else None
+
+
+def claimed(run: JobRun, now: datetime, *, kept: bool = False) -> JobRun:
+    """Return the run when the cluster is asked to start it; the time of the first such request stays.
+
+    `kept`: the Job is sent without a ttlSecondsAfterFinished, as all requests before were.
+    """
     result = _copy(run)
+    result.kept = kept and (run.kept or run.outcome != job.STARTING)
     result.outcome = job.STARTING
     if run.outcome != job.STARTING or not run.HasField("claim_time"):
         result.claim_time.FromDatetime(now)
@@ -124,6 +147,8 @@ def gone(run: JobRun, *, taken_away: bool, ttl: int | None = None) -> JobRun:
         return result
     if run.HasField("completions") and 0 < run.completions <= run.succeeded:
         result.outcome, result.reason, result.message = job.COMPLETE, "CompletionsReached", ""
+    elif run.reason == REFUSED and run.outcome in UNSTARTED and not was_started(run):
+        result.outcome = job.STOPPED
     elif taken_away or run.reason == STOPPING or (not was_started(run) and _never_ran(run, ttl)):
         result.outcome, result.reason, result.message = job.STOPPED, "Stopped", "the federation took it away"
     else:
@@ -137,6 +162,46 @@ def stopping(run: JobRun) -> JobRun:
     if is_open(run):
         result.reason = STOPPING
     return result
+
+
+def never_started(run: JobRun) -> bool:
+    """Return whether the cluster has certainly not started the run."""
+    return run.outcome in UNSTARTED and not was_started(run)
+
+
+def given_back(run: JobRun, why: str, now: datetime) -> JobRun:
+    """Return a run that its cluster refuses when it is taken away from there, for the reason `why`."""
+    result = _copy(run)
+    if never_started(run) and run.reason != REFUSED:
+        result.reason, result.message = REFUSED, why[:MAX_RUN_MESSAGE]
+        result.end_time.FromDatetime(now)
+    return result
+
+
+def refused_until(run: JobRun, toleration: float) -> float:
+    """Return until when the run's cluster counts as one that refuses the Job, in seconds since the epoch.
+
+    0 if it does not. `toleration` is in seconds.
+    """
+    told = run.outcome == job.STOPPED and run.reason == REFUSED
+    return _seconds(run.end_time) + toleration if told else 0.0
+
+
+def without_idle(runs: Iterable[JobRun]) -> list[JobRun]:
+    """Return the runs without those that were never started and that a later one of their cluster follows."""
+    known = list(runs)
+    newest = {run.cluster: 0 for run in known}
+    for run in known:
+        newest[run.cluster] = max(newest[run.cluster], run.number)
+    return [
+        run
+        for run in known
+        if run.number == newest[run.cluster]
+        or run.outcome != job.STOPPED
+        or was_started(run)
+        or run.succeeded
+        or run.failed
+    ]
 
 
 def lost(run: JobRun, reason: str, message: str) -> JobRun:
@@ -167,6 +232,7 @@ def merged(known: JobRun, seen: JobRun) -> JobRun:
     if not known.HasField("completions") and seen.HasField("completions"):
         result.completions = seen.completions
     result.whole = known.whole or seen.whole
+    result.kept = seen.kept if seen.outcome not in UNSTARTED else known.kept
     result.membership = seen.membership or known.membership
     return result
 

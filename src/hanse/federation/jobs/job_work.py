@@ -19,7 +19,16 @@ from dataclasses import dataclass
 
 from hanse.api.type.v1 import job_run_pb2 as job
 from hanse.api.type.v1.job_run_pb2 import JobRun
-from hanse.federation.jobs.indexes import Intervals, below, count_indexes, parse_indexes, union
+from hanse.federation.jobs.indexes import (
+    Intervals,
+    below,
+    count_indexes,
+    indexes_text,
+    not_in,
+    parse_indexes,
+    prefix_left,
+    union,
+)
 from hanse.federation.jobs.job_runs import is_open
 
 
@@ -98,6 +107,26 @@ def indexes_done(runs: Sequence[JobRun], completions: int) -> Intervals | None:
             return None
         sets.append(below(found, share))
     return union(*sets)
+
+
+def words_of_indexes_left(runs: Sequence[JobRun]) -> str:
+    """Return what is said of the indexes that are left of an Indexed Job, if some are done; else "".
+
+    A Job runs the indexes from 0 to some n. What is left that is nothing of the kind no Job can run.
+    """
+    if not any(run.completed_indexes for run in runs):
+        return ""
+    completions = max(run.completions for run in runs)
+    done = indexes_done(runs, completions)
+    if done is None:
+        return "which of its indexes have succeeded is not known"
+    left = indexes_text(not_in(done, completions))
+    if not left or prefix_left(done, completions) is not None:
+        return f"indexes {left} are left" if left else ""
+    return (
+        f"indexes {left} are left, and no Job can run these alone, since its indexes begin with 0: run their "
+        "work in a Job of your own, or delete this one and create it again to run all"
+    )
 
 
 class JobEnding(enum.Enum):

@@ -9,7 +9,9 @@ Owns which cluster gets a run of a Job, with how many completions and how many P
   only if the policy says `whenUnknown: Restart`, after the toleration.
 - When a part of a Job has failed, no other part starts Pods any more.
 - An Indexed Job runs whole in one cluster. What is left of it runs elsewhere only if it is the indexes from
-  0 to some n, since a Job cannot leave indexes out.
+  0 to some n, since a Job cannot leave indexes out; where its rules speak of all indexes (a successPolicy, a
+  backoffLimitPerIndex), only if no index has ended.
+- What a cluster refuses and has certainly not started goes to another one (`once.refused_runs`).
 - Of a Job without a fixed number of completions each cluster works on all of it: once one has succeeded, or
   may have, no other begins.
 
@@ -30,6 +32,7 @@ from hanse.federation.jobs.indexes import prefix_left
 from hanse.federation.jobs.job_runs import ENDED, is_open, latest
 from hanse.federation.jobs.job_work import WorkAccount, account, done_by, indexes_done, share_of
 from hanse_scheduler.decide.division import LEFT_OUT, ClusterReplicas, Division, Share, split
+from hanse_scheduler.decide.once.refused_runs import Times, eager, take_back
 from hanse_scheduler.decide.planner import ClusterPreference, Preferences, order, plan
 from hanse_scheduler.decide.workloads import Totals
 from hanse_scheduler.reasons import NO_REPLICAS
@@ -77,6 +80,12 @@ def divide_job(totals: Totals, *, clusters: Sequence[ClusterReplicas], situation
     work = _account(totals, clusters=clusters, moved=away, situation=situation)
     holders = _holders(active, totals=totals, work=work, situation=situation, result=result)
     fresh = [] if work.failed else [item for item in active if _is_fresh(item, situation)]
+    if not work.failed:
+        times = Times(toleration=situation.toleration, now=situation.now)
+        ended = [item for item in active if _can_return(item, situation)]
+        fresh = eager(fresh, ended=bool(ended), runs=situation.runs, times=times)
+        takers = [item for item in (*fresh, *ended) if not item.closed]
+        take_back(holders, active=active, takers=takers, runs=situation.runs, times=times, result=result)
     busy = any(is_open(run) for run in holders.values())
     given = _given(totals, work=work, fresh=fresh, busy=busy, situation=situation)
     _share_out(totals, holders=holders, given=given, active=active, situation=situation, result=result)
@@ -128,6 +137,11 @@ def _silent_at(clusters: Sequence[ClusterReplicas], situation: JobSituation) -> 
         ),
         default=math.inf,
     )
+
+
+def _can_return(item: ClusterReplicas, situation: JobSituation) -> bool:
+    """Return whether the cluster can be called back."""
+    return item.placed and item.cluster.reachable and _can_be_called_back(item.cluster.name, situation)
 
 
 def _account(
@@ -235,7 +249,7 @@ def _given(
     if totals.indivisible:
         done = indexes_done(situation.runs, work.wanted)
         runs = prefix_left(done, work.wanted) if done is not None else None
-        if runs is None or work.given or work.withheld:
+        if runs is None or work.given or work.withheld or not _may_be_left(totals, situation.runs):
             return {}
         return dict.fromkeys(order(names, preferences, key)[:1], runs)
     slots = plan(max(totals.replicas, 1), clusters=names, preferences=preferences, key=key).replicas
@@ -260,7 +274,7 @@ def _share_out(
     parallel = _parallelism(totals, working=[*holders, *given], active=active, situation=situation)
     for item in active:
         name = item.cluster.name
-        if name in result.shares:
+        if name in result.shares or name in result.taken_back:
             continue
         if name not in parallel:
             why = "the Job runs whole in another cluster" if totals.indivisible else "nothing is left for it"
@@ -297,14 +311,14 @@ def _call_back(
 ) -> None:
     """Release clusters whose run has ended, so that they can be given what nobody else can take."""
     if totals.completions is None or (
-        totals.indivisible and _indexes_left(situation.runs, totals.completions) is None
+        totals.indivisible
+        and (
+            _indexes_left(situation.runs, totals.completions) is None
+            or not _may_be_left(totals, situation.runs)
+        )
     ):
         return
-    ended = [
-        item.cluster.name
-        for item in active
-        if item.placed and item.cluster.reachable and _can_be_called_back(item.cluster.name, situation)
-    ]
+    ended = [item.cluster.name for item in active if _can_return(item, situation)]
     for name in order(ended, situation.preferences, situation.key)[: result.unplaced]:
         result.shares.pop(name, None)
         result.refused[name] = (
@@ -316,6 +330,11 @@ def _call_back(
 def _can_be_called_back(name: str, situation: JobSituation) -> bool:
     run = latest(situation.runs, name)
     return run is not None and (run.outcome in ENDED or (situation.restart and run.outcome == job.LOST))
+
+
+def _may_be_left(totals: Totals, runs: Sequence[JobRun]) -> bool:
+    """Return whether a Job with fewer indexes can run what is left of an Indexed one."""
+    return not totals.by_index or not any(run.succeeded or run.failed for run in runs)
 
 
 def _indexes_left(runs: Sequence[JobRun], completions: int) -> int | None:

@@ -1,7 +1,8 @@
 """The runs of a Job from one placement to the next: what the decision before knew, and what was seen since.
 
-Owns what goes into `Placement.runs`. A run is added when a cluster is given one, and is never dropped while
-the Job exists. Pure functions; messages that are given are never changed.
+Owns what goes into `Placement.runs`. A run is added when a cluster is given one, and is not dropped while
+the Job exists, unless it was never started and its cluster has a later one. Pure functions; messages that
+are given are never changed.
 
 Next: `hanse.federation.jobs.job_runs` for the law, `hanse_scheduler.decide.once.job_division`, which gives
 runs.
@@ -9,13 +10,22 @@ runs.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
 from hanse.api.type.v1 import job_run_pb2 as job
 from hanse.api.type.v1.job_run_pb2 import JobRun
-from hanse.federation.jobs.job_runs import gone, is_open, latest, remembered, run_of
+from hanse.federation.jobs.job_runs import (
+    given_back,
+    gone,
+    is_open,
+    latest,
+    remembered,
+    run_of,
+    without_idle,
+)
 from hanse.federation.references import is_same_object
 from hanse.kube.kinds.kubernetes import batch
 from hanse.kube.model.objects import mapping
@@ -75,14 +85,26 @@ def ledger_of(inputs: DecisionInput, *, confirmed: Collection[str]) -> list[JobR
 
 
 def with_given(
-    runs: Sequence[JobRun], clusters: Iterable[ClusterPlacement], *, inputs: DecisionInput, whole: bool
+    runs: Sequence[JobRun],
+    clusters: Iterable[ClusterPlacement],
+    *,
+    inputs: DecisionInput,
+    whole: bool,
+    taken_back: Mapping[str, str],
+    now: float,
 ) -> list[JobRun]:
-    """Return the runs with those that the clusters are given now. `whole`: each has the Job for itself."""
+    """Return the runs with those that the clusters are given now. `whole`: each has the Job for itself.
+
+    `taken_back` says why clusters lose the run that they refuse; `now` is in seconds since the epoch.
+    """
     if not is_job(inputs):
         return []
     workload = WORKLOADS[batch.JOB.group_plural]
     total = totals_of(inputs.obj, workload).completions
-    result = list(runs)
+    moment = datetime.fromtimestamp(now, UTC)
+    result = [
+        given_back(run, taken_back[run.cluster], moment) if run.cluster in taken_back else run for run in runs
+    ]
     for entry in clusters:
         if entry.run and run_of(runs, entry.cluster, entry.run) is None:
             completions = entry.completions if entry.HasField("completions") else total
@@ -96,7 +118,7 @@ def with_given(
                     membership=inputs.table.clusters[entry.cluster].uid,
                 )
             )
-    return sorted(result, key=lambda run: (run.cluster, run.number))
+    return sorted(without_idle(result), key=lambda run: (run.cluster, run.number))
 
 
 def _uncounted(clusters: Iterable[ClusterPlacement], runs: Sequence[JobRun]) -> list[JobRun]:

@@ -130,6 +130,7 @@ class ClusterPlacement(_message.Message):
     AFTER_REVISION_FIELD_NUMBER: _builtins.int
     RUN_FIELD_NUMBER: _builtins.int
     PARTITION_FIELD_NUMBER: _builtins.int
+    ORDINAL_OFFSET_FIELD_NUMBER: _builtins.int
     TARGET_REPLICAS_FIELD_NUMBER: _builtins.int
     BASE_REPLICAS_FIELD_NUMBER: _builtins.int
     LEAVING_FIELD_NUMBER: _builtins.int
@@ -163,6 +164,11 @@ class ClusterPlacement(_message.Message):
     that as many Pods as the template asks for are updated in all clusters together. Unset where the template's
     holds.
     """
+    ordinal_offset: _builtins.int
+    """For a StatefulSet whose policy gives each cluster ordinals of its own: how far the first one in this cluster is
+    from the template's spec.ordinals.start. It stays for as long as the cluster is placed. Unset where the
+    template's holds.
+    """
     target_replicas: _builtins.int
     """While the object moves: the replicas that the cluster has once the move is over. Until then `replicas` says what
     it has. Unset if nothing changes there.
@@ -186,18 +192,21 @@ class ClusterPlacement(_message.Message):
         after_revision: _builtins.int = ...,
         run: _builtins.int = ...,
         partition: _builtins.int | None = ...,
+        ordinal_offset: _builtins.int | None = ...,
         target_replicas: _builtins.int | None = ...,
         base_replicas: _builtins.int | None = ...,
         leaving: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_base_replicas", b"_base_replicas", "_completions", b"_completions", "_partition", b"_partition", "_replicas", b"_replicas", "_target_replicas", b"_target_replicas", "base_replicas", b"base_replicas", "completions", b"completions", "partition", b"partition", "replicas", b"replicas", "target_replicas", b"target_replicas"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_base_replicas", b"_base_replicas", "_completions", b"_completions", "_ordinal_offset", b"_ordinal_offset", "_partition", b"_partition", "_replicas", b"_replicas", "_target_replicas", b"_target_replicas", "base_replicas", b"base_replicas", "completions", b"completions", "ordinal_offset", b"ordinal_offset", "partition", b"partition", "replicas", b"replicas", "target_replicas", b"target_replicas"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_base_replicas", b"_base_replicas", "_completions", b"_completions", "_partition", b"_partition", "_replicas", b"_replicas", "_target_replicas", b"_target_replicas", "after_revision", b"after_revision", "base_replicas", b"base_replicas", "cluster", b"cluster", "completions", b"completions", "leaving", b"leaving", "message", b"message", "overrides", b"overrides", "partition", b"partition", "reason", b"reason", "replicas", b"replicas", "run", b"run", "suspended", b"suspended", "target_replicas", b"target_replicas"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_base_replicas", b"_base_replicas", "_completions", b"_completions", "_ordinal_offset", b"_ordinal_offset", "_partition", b"_partition", "_replicas", b"_replicas", "_target_replicas", b"_target_replicas", "after_revision", b"after_revision", "base_replicas", b"base_replicas", "cluster", b"cluster", "completions", b"completions", "leaving", b"leaving", "message", b"message", "ordinal_offset", b"ordinal_offset", "overrides", b"overrides", "partition", b"partition", "reason", b"reason", "replicas", b"replicas", "run", b"run", "suspended", b"suspended", "target_replicas", b"target_replicas"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__base_replicas: _TypeAlias = _typing.Literal["base_replicas"]  # noqa: Y015
     _WhichOneofArgType__base_replicas: _TypeAlias = _typing.Literal["_base_replicas", b"_base_replicas"]  # noqa: Y015
     _WhichOneofReturnType__completions: _TypeAlias = _typing.Literal["completions"]  # noqa: Y015
     _WhichOneofArgType__completions: _TypeAlias = _typing.Literal["_completions", b"_completions"]  # noqa: Y015
+    _WhichOneofReturnType__ordinal_offset: _TypeAlias = _typing.Literal["ordinal_offset"]  # noqa: Y015
+    _WhichOneofArgType__ordinal_offset: _TypeAlias = _typing.Literal["_ordinal_offset", b"_ordinal_offset"]  # noqa: Y015
     _WhichOneofReturnType__partition: _TypeAlias = _typing.Literal["partition"]  # noqa: Y015
     _WhichOneofArgType__partition: _TypeAlias = _typing.Literal["_partition", b"_partition"]  # noqa: Y015
     _WhichOneofReturnType__replicas: _TypeAlias = _typing.Literal["replicas"]  # noqa: Y015
@@ -208,6 +217,8 @@ class ClusterPlacement(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__base_replicas) -> _WhichOneofReturnType__base_replicas | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__completions) -> _WhichOneofReturnType__completions | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ordinal_offset) -> _WhichOneofReturnType__ordinal_offset | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__partition) -> _WhichOneofReturnType__partition | None: ...
     @_typing.overload

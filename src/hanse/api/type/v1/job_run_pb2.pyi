@@ -86,6 +86,7 @@ class JobRun(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     WHOLE_FIELD_NUMBER: _builtins.int
     MEMBERSHIP_FIELD_NUMBER: _builtins.int
+    KEPT_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     """Name of the cluster."""
     number: _builtins.int
@@ -114,6 +115,10 @@ class JobRun(_message.Message):
     """metadata.uid of the Cluster object: a cluster that leaves and joins again, by whatever name, is another one that
     starts nothing of what this one was given.
     """
+    kept: _builtins.bool
+    """Whether the member's Job has no ttlSecondsAfterFinished, so that it is there until somebody deletes it. Members get
+    none unless an override policy says so; where it was not seen and nothing was sent, false.
+    """
     @_builtins.property
     def claim_time(self) -> _timestamp_pb2.Timestamp:
         """When the cluster was asked to start it."""
@@ -124,7 +129,7 @@ class JobRun(_message.Message):
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """When the member's Job completed or failed."""
+        """When the member's Job completed or failed; for a run that its cluster refuses, when it was taken away from there."""
 
     def __init__(
         self,
@@ -145,10 +150,11 @@ class JobRun(_message.Message):
         message: _builtins.str = ...,
         whole: _builtins.bool = ...,
         membership: _builtins.str = ...,
+        kept: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_completions", b"_completions", "claim_time", b"claim_time", "completions", b"completions", "end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_completions", b"_completions", "active", b"active", "claim_time", b"claim_time", "cluster", b"cluster", "completed_indexes", b"completed_indexes", "completions", b"completions", "end_time", b"end_time", "failed", b"failed", "member_uid", b"member_uid", "membership", b"membership", "message", b"message", "number", b"number", "outcome", b"outcome", "reason", b"reason", "start_time", b"start_time", "succeeded", b"succeeded", "whole", b"whole"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_completions", b"_completions", "active", b"active", "claim_time", b"claim_time", "cluster", b"cluster", "completed_indexes", b"completed_indexes", "completions", b"completions", "end_time", b"end_time", "failed", b"failed", "kept", b"kept", "member_uid", b"member_uid", "membership", b"membership", "message", b"message", "number", b"number", "outcome", b"outcome", "reason", b"reason", "start_time", b"start_time", "succeeded", b"succeeded", "whole", b"whole"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__completions: _TypeAlias = _typing.Literal["completions"]  # noqa: Y015
     _WhichOneofArgType__completions: _TypeAlias = _typing.Literal["_completions", b"_completions"]  # noqa: Y015
