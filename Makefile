@@ -15,10 +15,10 @@ CHECKED := $(SOURCES) tests scripts benchmarks deploy/image deploy/systemd
 PARALLEL := -n 2
 export VENV
 
-.PHONY: help run stop status image test test-pythons test-image test-node install-check test-real fuzz lint types format proto clients docs lock bench clean distclean setup setup-dev
+.PHONY: help run stop status image test test-pythons test-image test-node install-check test-real test-conformance fuzz lint types format proto clients docs lock bench clean distclean setup setup-dev
 
 help: ## Show this help.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup:
 	@scripts/setup.sh run
@@ -57,6 +57,9 @@ install-check: setup-dev ## Install the wheel as a user does, on each Python at 
 
 test-real: setup-dev ## Run the tests against real Kubernetes control planes.
 	$(PY) -m pytest tests/real $(PARALLEL) $(PYTEST_ARGS)
+
+test-conformance: setup-dev ## Run Kubernetes' conformance specs that need no Pods against a federation.
+	$(PY) -m pytest tests/conformance $(PYTEST_ARGS)
 
 lint: setup-dev ## Check style, layers and contracts.
 	$(PY) -m ruff check .

@@ -90,13 +90,16 @@ class World(Records):
         *,
         scheduler: SchedulerServiceStub | None = None,
         syncer: SyncerServiceStub | None = None,
+        bootstrap: bool = False,
         **settings: Any,
     ) -> None:
         super().__init__(store, clock=Clock(1_790_000_001))
         self.directory = Path(tempfile.mkdtemp(prefix="hanse-apiserver-"))
         self.authority = CertificateAuthority.load_or_create(self.directory)
         self.settings = ApiserverSettings(**{**self._tls_settings(), **settings})
-        self.apiserver = Apiserver(self.store, self.settings, scheduler=scheduler, syncer=syncer)
+        self.apiserver = Apiserver(
+            self.store, self.settings, scheduler=scheduler, syncer=syncer, bootstrap=bootstrap
+        )
         self._stack = AsyncExitStack()
         self._sessions: dict[str, aiohttp.ClientSession] = {}
 

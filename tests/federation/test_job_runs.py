@@ -76,6 +76,22 @@ def test_a_request_without_an_answer_is_sent_again_unless_it_may_have_run() -> N
     assert again.claim_time == claimed.claim_time
 
 
+def test_a_request_that_was_refused_is_told_from_one_without_an_answer() -> None:
+    """Whoever has seen that the cluster was asked learns that it said no; and that it is asked again."""
+    asked = job_runs.claimed(run(job.PENDING), NOW)
+    no = job_runs.refused(asked)
+    known = job_runs.merged(run(job.PENDING), asked)
+    assert known.outcome == job.STARTING
+    assert job_runs.merged(known, run(job.PENDING)).outcome == job.STARTING, "it says nothing of the request"
+    told = job_runs.merged(known, no)
+    assert told.outcome == job.PENDING
+    assert job_runs.never_started(told)
+    assert job_runs.merged(told, asked) == told, "an older record"
+    again = job_runs.claimed(no, NOW)
+    assert job_runs.merged(told, again).outcome == job.STARTING
+    assert job_runs.merged(job_runs.merged(told, again), job_runs.refused(again)).outcome == job.PENDING
+
+
 def test_a_job_that_was_asked_for_with_a_time_to_live_may_have_had_it_for_ever() -> None:
     """It is kept only if no request for it had one; what is seen of it says more than what was sent."""
     first = job_runs.claimed(run(job.PENDING), NOW, kept=True)

@@ -173,6 +173,7 @@ class JobOfAFederation(RuleBasedStateMachine):
         elif job_runs.may_start(run, ttl=30 if self.ttl else None, now=self._time()):
             self._record(member, job_runs.claimed(run, self._time()))
             if member.refuses_since:
+                self.place()  # the scheduler sees that it was asked
                 refused = job_runs.refused(job_runs.claimed(run, self._time()))
                 self._record(member, refused, phase=sync.FAILED)
                 return

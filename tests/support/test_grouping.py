@@ -38,6 +38,6 @@ def test_a_file_runs_on_one_worker(dist: tuple[str, ...]) -> None:
 def test_what_has_one_federation_stays_together() -> None:
     """All of a folder that has one federation is one group, whatever a test's parameters are."""
     assert group_of("tests/system/test_suite.py::TestPlacing::test_a[x::y@z]") == "tests/system"
-    assert group_of("tests/system/test_keys.py::test_b") == "tests/system"
+    assert group_of("tests/system/keys/test_keys.py::test_b") == "tests/system"
     assert group_of("tests/chaos/test_liars.py::test_c[tests/system/]") == "tests/chaos"
     assert group_of("tests/systems/test_d.py::test_d[a::b]") == "tests/systems/test_d.py"

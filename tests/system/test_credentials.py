@@ -16,8 +16,8 @@ from hanse_local.supervise.background import query
 
 from hanse.security.pki import CertificateAuthority, KeyPair
 from tests.system.harness import Federation, Standalone, until
+from tests.system.keys.test_secrecy import kubeconfig
 from tests.system.manifests import config_map
-from tests.system.test_secrecy import kubeconfig
 
 pytestmark = pytest.mark.timeout(240)
 

@@ -38,7 +38,7 @@ from hanse.kube.server.auth import (
 )
 from hanse.kube.server.connections import ConnectionLimits
 from hanse.process.health import Health
-from hanse.process.settings import RELOAD_SECONDS, TlsFiles
+from hanse.process.settings import RELOAD_SECONDS, TlsFiles, split_address
 from hanse.process.telemetry import Telemetry, get_logger
 from hanse.rpc.server import RpcServer
 from hanse.security.auth import ADMINS
@@ -54,6 +54,7 @@ from hanse.store.sealed import SealedStore
 from hanse_apiserver import founding
 from hanse_apiserver.access import FederationAuthorizer, TokenFileAuthenticator
 from hanse_apiserver.admission import HIDDEN, FederationAdmission
+from hanse_apiserver.bootstrap.keeper import BootstrapKeeper
 from hanse_apiserver.finalize import SyncFinalizer
 from hanse_apiserver.impact_admission import ImpactAdmission
 from hanse_apiserver.member_admission import MemberAdmission, MemberAdmissionOptions
@@ -85,13 +86,16 @@ class Apiserver:
         scheduler: SchedulerServiceStub | None = None,
         syncer: SyncerServiceStub | None = None,
         create_task: CreateTask = asyncio.create_task,
+        bootstrap: bool = True,
     ) -> None:
         """Prepare; nothing is read or written before it is entered. `maintenance` is that of the store, which
         is looked after by nobody here without it. `scheduler` says what changes would take away from what
         runs; without it they are not asked about. `syncer` asks members whether they would take an object;
         without one, or without a scheduler, no member is asked. `create_task` is that of a task group, so
-        that an error in the background is told.
+        that an error in the background is told. `bootstrap` makes what every cluster has from its first
+        second.
         """
+        self._bootstrap = bootstrap
         self._create_task = create_task
         self._keys = RingKeeper(
             SECRETS,
@@ -141,6 +145,7 @@ class Apiserver:
         )
         self._deny_list = DenyList(settings.deny_list_file, authorities=[settings.tls_ca, settings.client_ca])
         self.finalizing = WorkQueue("finalize")
+        self.bootstrapping = WorkQueue("bootstrap")
         self.federation = Federation()
         self.https = ""
         self.grpc = ""
@@ -171,6 +176,8 @@ class Apiserver:
                 admin_groups=settings.admin_groups, viewer_groups=settings.viewer_groups
             )
             await self._serve_rest(stack, authorizer)
+            if self._bootstrap:
+                await self._start_keeper(stack)
             await self._serve_grpc(stack, authorizer)
             self._stack = stack.pop_all()
         return self
@@ -205,6 +212,19 @@ class Apiserver:
         task = self._create_task(controller.run(), name="finalize")
         stack.push_async_callback(end, task)
         finalizer.start()
+
+    async def _start_keeper(self, stack: contextlib.AsyncExitStack) -> None:
+        queue = self.bootstrapping
+        keeper = BootstrapKeeper(
+            self.engine, queue=queue, authorities=self._authorities, port=split_address(self.https)[1]
+        )
+        controller = Controller("bootstrap", keeper, queue)
+        stack.push_async_callback(end, self._create_task(controller.run(), name="bootstrap"))
+        keeper.start()
+
+    def _authorities(self) -> str:
+        """Return the PEM of who signs the certificate of the REST API; "" without TLS."""
+        return Path(self._settings.tls_ca).read_text("ascii") if self._settings.tls_ca else ""
 
     async def _serve_rest(self, stack: contextlib.AsyncExitStack, authorizer: FederationAuthorizer) -> None:
         settings = self._settings

@@ -217,6 +217,7 @@ class Applying:
         if is_deleting(live):
             raise _being_deleted()
         if not self._may_take(request, live, uid):
+            self._unclaim(request)
             raise self._conflict(request, live)
         applied = ownership.owned(live, context.federation_id) and fingerprints.our_entry(live) is not None
         if uid == request.uid or applied:
@@ -287,10 +288,15 @@ class Applying:
             started = context.monotonic()
         delivered = await self._delivery.create(request.target, manifest)
         verdict = self._count(request, delivered.answer, started)
-        if request.run is not None and verdict not in _MAY_HAVE_STARTED:
-            subject = request.subject(context.cluster)
-            context.states.update(request.path, lambda before: transitions.unclaimed(subject, before))
+        if verdict not in _MAY_HAVE_STARTED:
+            self._unclaim(request)
         return verdict, delivered
+
+    def _unclaim(self, request: SyncRequest) -> None:
+        """Record that the cluster has not started a Job: it refused to, or another one has its name."""
+        if request.run is not None:
+            subject = request.subject(self._context.cluster)
+            self._context.states.update(request.path, lambda before: transitions.unclaimed(subject, before))
 
     def _may_create(self, request: SyncRequest, manifest: Manifest) -> bool:
         ttl = job_claims.ttl_of(manifest.object)

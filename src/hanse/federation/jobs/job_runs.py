@@ -121,6 +121,7 @@ def refused(run: JobRun) -> JobRun:
     result = _copy(run)
     if run.outcome == job.STARTING and not run.member_uid:
         result.outcome = job.PENDING
+        result.refusals = run.refusals + 1
         result.ClearField("claim_time")
     return result
 
@@ -215,7 +216,13 @@ def lost(run: JobRun, reason: str, message: str) -> JobRun:
 def merged(known: JobRun, seen: JobRun) -> JobRun:
     """Return what is known of a run by two records of it, of which `seen` is the newer one."""
     result = _copy(known)
-    if seen.outcome not in UNSTARTED and not (
+    result.refusals = max(known.refusals, seen.refusals)
+    if known.outcome == job.STARTING and seen.outcome in UNSTARTED and seen.refusals > known.refusals:
+        result.outcome = job.PENDING  # what was asked for has been refused since
+        result.ClearField("claim_time")
+    elif seen.outcome == job.STARTING and seen.refusals < known.refusals:
+        return result  # that request has been refused since
+    elif seen.outcome not in UNSTARTED and not (
         known.outcome in ENDED and (known.outcome != job.STOPPED or seen.outcome not in ENDED)
     ):
         unseen = seen.outcome == job.STARTING and was_started(known)

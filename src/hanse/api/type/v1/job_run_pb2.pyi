@@ -87,6 +87,7 @@ class JobRun(_message.Message):
     WHOLE_FIELD_NUMBER: _builtins.int
     MEMBERSHIP_FIELD_NUMBER: _builtins.int
     KEPT_FIELD_NUMBER: _builtins.int
+    REFUSALS_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     """Name of the cluster."""
     number: _builtins.int
@@ -118,6 +119,10 @@ class JobRun(_message.Message):
     kept: _builtins.bool
     """Whether the member's Job has no ttlSecondsAfterFinished, so that it is there until somebody deletes it. Members get
     none unless an override policy says so; where it was not seen and nothing was sent, false.
+    """
+    refusals: _builtins.int
+    """How often the cluster has refused to start it. By that a request that was refused is told from one without an
+    answer.
     """
     @_builtins.property
     def claim_time(self) -> _timestamp_pb2.Timestamp:
@@ -151,10 +156,11 @@ class JobRun(_message.Message):
         whole: _builtins.bool = ...,
         membership: _builtins.str = ...,
         kept: _builtins.bool = ...,
+        refusals: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_completions", b"_completions", "claim_time", b"claim_time", "completions", b"completions", "end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_completions", b"_completions", "active", b"active", "claim_time", b"claim_time", "cluster", b"cluster", "completed_indexes", b"completed_indexes", "completions", b"completions", "end_time", b"end_time", "failed", b"failed", "kept", b"kept", "member_uid", b"member_uid", "membership", b"membership", "message", b"message", "number", b"number", "outcome", b"outcome", "reason", b"reason", "start_time", b"start_time", "succeeded", b"succeeded", "whole", b"whole"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_completions", b"_completions", "active", b"active", "claim_time", b"claim_time", "cluster", b"cluster", "completed_indexes", b"completed_indexes", "completions", b"completions", "end_time", b"end_time", "failed", b"failed", "kept", b"kept", "member_uid", b"member_uid", "membership", b"membership", "message", b"message", "number", b"number", "outcome", b"outcome", "reason", b"reason", "refusals", b"refusals", "start_time", b"start_time", "succeeded", b"succeeded", "whole", b"whole"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__completions: _TypeAlias = _typing.Literal["completions"]  # noqa: Y015
     _WhichOneofArgType__completions: _TypeAlias = _typing.Literal["_completions", b"_completions"]  # noqa: Y015

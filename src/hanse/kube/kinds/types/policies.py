@@ -49,6 +49,12 @@ _SUBDOMAIN: Final = text(subdomain_problems)
 _SCOPES: Final = ("BestEffort", "CrossNamespacePodAffinity", "NotBestEffort", "NotTerminating",
                   "PriorityClass", "Terminating", "VolumeAttributesClass")  # fmt: skip
 _BARE_SCOPES: Final = frozenset(_SCOPES) - {"PriorityClass", "VolumeAttributesClass"}
+HIGHEST_USER_PRIORITY: Final = 10**9
+SYSTEM_PRIORITIES: Final = {
+    "system-cluster-critical": 2 * HIGHEST_USER_PRIORITY,
+    "system-node-critical": 2 * HIGHEST_USER_PRIORITY + 1000,
+}
+"""The PriorityClasses that each API server makes, and their values."""
 _OPPOSITES: Final = ({"BestEffort", "NotBestEffort"}, {"Terminating", "NotTerminating"})
 _MEASURED: Final = frozenset(
     {
@@ -200,11 +206,21 @@ def _rule(value: Any, where: str) -> Iterator[FieldError]:
 def _priority(value: Any, where: str) -> Iterator[FieldError]:
     name, number = mapping(value, "metadata").get("name") or "", value.get("value") or 0
     if name.startswith("system-"):
-        message = "priority class names with 'system-' prefix are reserved for system use only"
-        yield forbidden("metadata.name", message)
-    elif number > 10**9:
-        message = f"maximum allowed value of a user defined priority is {10**9}"
+        if trouble := _not_of_system(name, number, value.get("globalDefault") or False):
+            message = "priority class names with 'system-' prefix are reserved for system use only. error: "
+            yield forbidden("metadata.name", message + trouble)
+    elif number > HIGHEST_USER_PRIORITY:
+        message = f"maximum allowed value of a user defined priority is {HIGHEST_USER_PRIORITY}"
         yield forbidden("value", message)
+
+
+def _not_of_system(name: str, number: Any, is_default: bool) -> str:
+    """Return why a PriorityClass is none of those that each API server makes; "" if it is one."""
+    if name not in SYSTEM_PRIORITIES:
+        return f"{name} is not a known system priority class"
+    if number != SYSTEM_PRIORITIES[name]:
+        return f"value of {name} PriorityClass must be {SYSTEM_PRIORITIES[name]}"
+    return f"globalDefault of {name} PriorityClass must be false" if is_default else ""
 
 
 def _taints(value: Any, where: str) -> Iterator[FieldError]:

@@ -1,0 +1,100 @@
+"""Keeps what a cluster has from its first second: makes it, and brings back what must be as it was.
+
+Owns `BootstrapKeeper`. Its keys are names of namespaces, and `CLUSTER` for what there is once. Several
+apiservers may keep the same objects: a create that finds the object there is done, and an update carries the
+resourceVersion that it was decided on.
+
+Concurrency: one loop; a look reads the cache and writes like any client. Next:
+`hanse_apiserver.bootstrap.objects` for what is wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from hanse.control import Request, Result, WorkQueue
+from hanse.errors import AlreadyExistsError, ConflictError, NotFoundError, PermissionDeniedError
+from hanse.kube.engine.engine import KubeEngine
+from hanse.kube.engine.served import ObjectChange
+from hanse.kube.kinds.kubernetes import core
+from hanse.kube.model.objects import Object, is_deleting
+from hanse.store.keys import ObjectKey
+from hanse_apiserver.bootstrap.objects import BootstrapObject, in_each_namespace, of_the_cluster
+
+CLUSTER: Final = "*"
+"""The key of what there is once; no namespace has this name."""
+
+
+class BootstrapKeeper:
+    """Reconciles what each namespace has, and what the cluster has once."""
+
+    def __init__(
+        self, engine: KubeEngine, *, queue: WorkQueue, authorities: Callable[[], str], port: int
+    ) -> None:
+        """Put into `queue` what may lack something. `authorities` returns the PEM of who signs the server's
+        certificate, "" without TLS; `port` that of the Kubernetes API.
+        """
+        self._cache = engine.cache
+        self._catalogue = engine.catalogue
+        self._resources = engine.resources
+        self._queue = queue
+        self._authorities = authorities
+        self._port = port
+        self._once = {wanted.key for wanted in of_the_cluster(0)}
+        self._everywhere = {
+            wanted.kind.group_plural: wanted.key.name for wanted in in_each_namespace("any", "any")
+        }
+
+    def start(self) -> None:
+        """Look at everything, and from now on at what changes."""
+        self._cache.subscribe(self._changed)
+        self.look()
+
+    def look(self) -> None:
+        """Look at everything again, as when the authorities have changed."""
+        self._queue.add(CLUSTER)
+        for entry in self._cache.objects(*core.NAMESPACE.group_plural):
+            self._queue.add(entry.key.name)
+
+    def _changed(self, change: ObjectChange) -> None:
+        key = change.entry.key
+        resource = (key.group, key.resource)
+        if resource == core.NAMESPACE.group_plural and change.type == "ADDED":
+            self._queue.add(key.name)
+        elif self._everywhere.get(resource) == key.name and change.type != "ADDED":
+            self._queue.add(key.namespace)
+        if change.type == "DELETED" and key in self._once:
+            self._queue.add(CLUSTER)
+
+    async def reconcile(self, request: Request) -> Result | None:
+        """Make what is missing there, and bring back what is not as it must be."""
+        for wanted in self._wanted(request.key):
+            await self._ensure(wanted)
+        return None
+
+    def _wanted(self, key: str) -> Iterator[BootstrapObject]:
+        if key == CLUSTER:
+            yield from of_the_cluster(self._port)
+            return
+        namespace = self._cache.get(ObjectKey(*core.NAMESPACE.group_plural, namespace="", name=key))
+        if namespace is not None and not is_deleting(namespace.object):
+            yield from in_each_namespace(key, self._authorities())
+
+    async def _ensure(self, wanted: BootstrapObject) -> None:
+        info = self._catalogue.require_kind(wanted.kind)
+        entry = self._cache.get(wanted.key)
+        try:
+            if entry is None:
+                await self._resources.create(info, wanted.object, namespace=wanted.namespace)
+            elif not is_deleting(entry.object) and _differs(entry.object, wanted):
+                restored = {**entry.object, **{field: wanted.object[field] for field in wanted.restored}}
+                await self._resources.update(info, restored, namespace=wanted.namespace)
+        except (AlreadyExistsError, ConflictError, NotFoundError):
+            return  # somebody was faster; what they did comes as a change if it must be looked at
+        except PermissionDeniedError:
+            return  # the namespace has begun to end
+
+
+def _differs(found: Object, wanted: BootstrapObject) -> bool:
+    return any(found.get(field) != wanted.object[field] for field in wanted.restored)

@@ -1,0 +1,82 @@
+"""What every cluster has from its first second is there, comes back, and propagates nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from hanse_apiserver.bootstrap.objects import SYSTEM_NAMESPACES, in_each_namespace, of_the_cluster
+
+from hanse.federation import belongings
+from tests.apiserver.world import World, namespace
+from tests.support.waiting import until
+
+ROOT_CA = "/api/v1/namespaces/shop/configmaps/kube-root-ca.crt"
+ACCOUNT = "/api/v1/namespaces/shop/serviceaccounts/default"
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    async with World(bootstrap=True) as found:
+        await found.create("/api/v1/namespaces", namespace())
+        yield found
+
+
+async def is_there(world: World, path: str) -> bool:
+    return (await world.call("GET", path)).status == 200
+
+
+def test_all_of_it_belongs_to_each_cluster() -> None:
+    for wanted in (*of_the_cluster(6443), *in_each_namespace("shop", "PEM")):
+        key = wanted.key
+        assert belongings.by_name(key.group, key.resource, namespace=key.namespace, name=key.name), key
+
+
+async def test_a_cluster_has_its_own_from_its_first_second(world: World) -> None:
+    for path in (
+        "/api/v1/namespaces/default/services/kubernetes",
+        "/apis/scheduling.k8s.io/v1/priorityclasses/system-cluster-critical",
+        "/apis/scheduling.k8s.io/v1/priorityclasses/system-node-critical",
+        *(f"/api/v1/namespaces/{name}/serviceaccounts/default" for name in SYSTEM_NAMESPACES),
+    ):
+        await until(lambda path=path: is_there(world, path))  # type: ignore[misc]
+
+
+async def test_each_namespace_gets_an_account_and_the_authorities(world: World) -> None:
+    await until(lambda: is_there(world, ACCOUNT))
+    await until(lambda: is_there(world, ROOT_CA))
+    bundle = (await world.get(ROOT_CA))["data"]
+    assert bundle == {"ca.crt": (world.directory / "ca.crt").read_text()}
+
+
+async def test_what_is_deleted_or_changed_comes_back(world: World) -> None:
+    await until(lambda: is_there(world, ROOT_CA))
+    found = await world.get(ROOT_CA)
+    changed = await world.call("PUT", ROOT_CA, {**found, "data": {"ca.crt": "mine"}})
+    assert changed.status == 200
+
+    async def restored() -> bool:
+        answer = await world.call("GET", ROOT_CA)
+        return answer.status == 200 and bool(answer.body["data"] == found["data"])
+
+    await until(restored)
+    uid = (await world.get(ACCOUNT))["metadata"]["uid"]
+    assert (await world.call("DELETE", ACCOUNT)).status in (200, 202)
+
+    async def made_again() -> bool:
+        answer = await world.call("GET", ACCOUNT)
+        return answer.status == 200 and bool(answer.body["metadata"]["uid"] != uid)
+
+    await until(made_again)
+
+
+async def test_a_namespace_that_ends_gets_nothing_more(world: World) -> None:
+    await until(lambda: is_there(world, ACCOUNT))
+    await world.call("DELETE", "/api/v1/namespaces/shop")
+
+    async def gone() -> bool:
+        return (await world.call("GET", "/api/v1/namespaces/shop")).status == 404
+
+    await until(gone)
+    await until(lambda: world.apiserver.bootstrapping.idle)
+    assert not await is_there(world, ACCOUNT)

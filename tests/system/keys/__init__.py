@@ -1,0 +1,1 @@
+"""Keys, authorities and what is at rest, on running federations."""
