@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from hanse.errors import DeadlineError, FailedPreconditionError, HanseError, NotFoundError
+from hanse.federation.policies.impact import ALL
 from hanse.installation import KEYS
 from hanse.security.subject import certificates_of
+from hanse.well_known import CONFIRM_IMPACT
 from hanse_install import checks, contexts, keys
 from hanse_install.kubectl import Kubectl, Manifest, require
 from hanse_install.record import NAME, InstallationRecord
@@ -113,6 +115,8 @@ def _members(federation: str, how: Uninstallation, record: InstallationRecord, *
     deadline = time.monotonic() + how.wait_timeout
     for name in joined:
         how.say(f"takes cluster {name} out of the federation")
+        with contextlib.suppress(NotFoundError):
+            api.run("annotate", CLUSTERS, name, f"{CONFIRM_IMPACT}={ALL}", "--overwrite")
         api.run("delete", CLUSTERS, name, "--wait=false", "--ignore-not-found")
     while left := [each["metadata"]["name"] for each in api.items(CLUSTERS)]:
         if time.monotonic() > deadline:

@@ -10,6 +10,7 @@ from tests.system.suite.guides import GuidesSuite
 from tests.system.suite.intents import IntentSuite
 from tests.system.suite.jobs import JobSuite
 from tests.system.suite.membership import MembershipSuite
+from tests.system.suite.moving import MovingSuite
 from tests.system.suite.objects import ObjectSuite
 from tests.system.suite.ownership import OwnershipSuite
 from tests.system.suite.placing import PlacingSuite
@@ -60,6 +61,10 @@ class TestGuides(GuidesSuite):
 
 class TestJobs(JobSuite):
     """Work that is done is done."""
+
+
+class TestMoving(MovingSuite):
+    """Moving without a gap."""
 
 
 class TestExclusives(ExclusiveSuite):

@@ -663,6 +663,34 @@ async def test_force_does_not_wait(world: World) -> None:
     await world.until_gone("eu-west")
 
 
+async def test_what_confirms_an_impact_is_written_with_the_change(world: World) -> None:
+    """As the annotation that the apiserver looks at; the same words given again are another confirmation."""
+    cluster = await world.join("eu-west")
+    key = keys.ObjectKey("hanse.dev", "clusters", "", "eu-west").key()
+
+    async def said() -> str:
+        stored = await world.store.get(key)
+        assert stored is not None
+        return str(orjson.loads(stored.value)["metadata"]["annotations"]["hanse.dev/confirm-impact"])
+
+    found: list[str] = []
+    for tier in ("gold", "lead"):
+        change = cluster_pb2.Cluster(name=cluster.name, labels={"tier": tier})
+        request = registry_service_pb2.UpdateClusterRequest(
+            cluster=change, confirm_impact="removed=6,moved=0"
+        )
+        request.update_mask.paths.append("labels")
+        await world.stub.UpdateCluster(request)
+        found.append(await said())
+    assert all(each.startswith("removed=6,moved=0 ") for each in found)
+    assert found[0] != found[1]
+    unjoin = registry_service_pb2.UnjoinClusterRequest(
+        name=cluster.name, confirm_impact="removed=7,moved=0 it is sold"
+    )
+    await world.stub.UnjoinCluster(unjoin)
+    assert await said() == "removed=7,moved=0 it is sold"
+
+
 async def test_an_update_with_an_old_etag_is_refused(world: World) -> None:
     """And one with the current etag is done."""
     cluster = await world.join("eu-west")

@@ -155,6 +155,42 @@ async def test_deleted_object_loses_its_placement_last(federation: Federation) -
     await federation.placed(CONFIG, None)
 
 
+async def test_what_is_not_divided_gets_another_cluster_in_virtual_time(federation: Federation) -> None:
+    """Where a policy allows one cluster, the loss of that one puts a ConfigMap on the clock, too."""
+    await federation.clusters("a", "b")
+    process = await federation.start_scheduler()
+    policy = ObjectKey("hanse.dev", "clusterplacementpolicies", "", "p")
+    await federation.apply(policy, policy_object(maxClusters=1))
+    await federation.apply(CONFIG, config())
+    placement = Placement()
+
+    async def in_one() -> bool:
+        nonlocal placement
+        placement = await federation.placement(CONFIG) or Placement()
+        return len(placement.clusters) == 1
+
+    await until(in_one)
+    lost = placement.clusters[0].cluster
+    await federation.lose(lost)
+
+    async def on_the_clock() -> bool:
+        found = await federation.placement(CONFIG)
+        return found is not None and found.HasField("reconsider_time")
+
+    await until(on_the_clock)
+    federation.clock.now += 60
+    assert process.scheduler.queue is not None
+    process.scheduler.queue.add(CONFIG.path())
+
+    async def moved() -> bool:
+        found = await federation.placement(CONFIG) or Placement()
+        return {each.cluster: each.suspended for each in found.clusters} == {
+            name: name == lost for name in ("a", "b")
+        }
+
+    await until(moved)
+
+
 async def test_offline_cluster_in_virtual_time(federation: Federation) -> None:
     """Replicas move when the toleration has passed, and come back into play when the cluster does."""
     await federation.clusters("a", "b", "c")
@@ -192,7 +228,8 @@ async def test_offline_cluster_in_virtual_time(federation: Federation) -> None:
 
     await until(back)
     assert sum(item.replicas for item in placement.clusters) == 12
-    await federation.ready(WEB, "c", 3)
+    for item in placement.clusters:
+        await federation.ready(WEB, item.cluster, item.replicas)
 
     async def handed_over() -> bool:
         nonlocal placement

@@ -6,13 +6,18 @@ from typing import Any
 
 import orjson
 import pytest
-from hanse_scheduler.placing.impact import replicas_by_cluster
+from hanse_scheduler.decide.decision import PlacementDecision
+from hanse_scheduler.decide.inputs import Rules
+from hanse_scheduler.placing.evaluator import Evaluator
+from hanse_scheduler.placing.impact import ImpactPreview, replicas_by_cluster
+from hanse_scheduler.state.scheduler_state import SchedulerState
 
 from hanse.api.registry.v1.cluster_pb2 import NO_EXECUTE, Taint
 from hanse.api.scheduler.v1 import scheduler_service_pb2 as pb
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
 from hanse.api.type.v1.job_run_pb2 import COMPLETE, FAILED, LOST, RUNNING, JobRun
-from hanse.errors import InvalidArgumentError
+from hanse.errors import ConflictError, InvalidArgumentError
+from hanse.federation.policies.impact import Impact
 from hanse.kube.model.objects import Object
 from hanse.store.keys import ObjectKey
 from tests.scheduler.builders import SELECTOR, config, deployment, policy_object
@@ -149,6 +154,83 @@ async def test_it_counts_what_then_happens(federation: Federation, stub: Any) ->
         assert where(placement) == {}
     await federation.cluster("a", taints=[Taint(key="x", effect=NO_EXECUTE)])
     assert numbers(await preview(stub, changed)) == (0, 0, 0)
+
+
+async def test_changes_that_follow_each_other(federation: Federation) -> None:
+    """What the one before takes away, and is not placed yet, is added to what the next one takes; one that
+    makes no difference takes nothing."""
+    await federation.clusters("a", "b")
+    async with SchedulerState(federation.store, clock=lambda: federation.clock.now) as state:
+        evaluator = Evaluator(
+            store=federation.store, state=state, rules=Rules(), clock=lambda: federation.clock.now
+        )
+        impact = ImpactPreview(federation.store, state, evaluator, pace=lambda: federation.clock.now)
+        keys = WEBS[:2]
+        policies = [
+            policy_object(
+                name=key.name,
+                clusterNames=["a"],
+                resourceSelectors=[{"apiVersion": "apps/v1", "kind": "Deployment", "name": key.name}],
+            )
+            for key in keys
+        ]
+        where_to = [ObjectKey("hanse.dev", POLICY.resource, "", key.name) for key in keys]
+        for number, (key, path, stored) in enumerate(zip(keys, where_to, policies, strict=True)):
+            await federation.apply(path, stored)
+            await federation.apply(key, web(number))
+            placement = Placement(clusters=[ClusterPlacement(cluster="a", replicas=4)])
+            placement.object.uid = f"u{number}"
+            await federation.store.put(key.key("placements"), placement.SerializeToString())
+        moved = [{**each, "spec": {**each["spec"], "clusterNames": ["b"]}} for each in policies]
+        await state.follower.current()
+        assert await impact.of(where_to[0], moved[0]) == Impact(objects=1, replicas=4, moved=4)
+        assert await impact.of(where_to[1], moved[1]) == Impact(objects=1, replicas=4, moved=4)
+        await federation.apply(where_to[0], moved[0])
+        await state.follower.current()
+        assert await impact.of(where_to[1], moved[1]) == Impact(objects=2, replicas=8, moved=8)
+        assert await impact.of(where_to[1], policies[1]) == Impact()
+        federation.clock.now += 60
+        assert await impact.of(where_to[1], moved[1]) == Impact(objects=1, replicas=4, moved=4)
+
+
+class Restless(Evaluator):
+    """Decides on nothing for so many times: the object changed while it was read."""
+
+    def __init__(self, *arguments: Any, times: int, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.times = times
+
+    async def decide(self, path: str, **more: Any) -> PlacementDecision | None:
+        """Return None while it is restless."""
+        self.times -= 1
+        return None if self.times >= 0 else await super().decide(path, **more)
+
+
+@pytest.mark.parametrize("times", [4, 5])
+async def test_an_object_that_keeps_changing(federation: Federation, times: int) -> None:
+    """It is decided on again, five times in all; then what it loses is not known, which is an error."""
+    await federation.clusters("a", "b")
+    process = await federation.start_scheduler()
+    await federation.apply(POLICY, policy_object(clusterNames=["a"]))
+    await federation.apply(WEBS[0], web(0))
+    await federation.placed(WEBS[0], {"a": 4})
+    await federation.settled(process)
+    async with SchedulerState(federation.store, clock=lambda: federation.clock.now) as state:
+        await state.follower.current()
+        evaluator = Restless(
+            store=federation.store,
+            state=state,
+            rules=Rules(),
+            clock=lambda: federation.clock.now,
+            times=times,
+        )
+        impact = ImpactPreview(federation.store, state, evaluator)
+        counting = impact.of(POLICY, policy_object(clusterNames=["aa"]))
+        if times < 5:
+            assert (await counting).removed == 4
+        else:
+            with pytest.raises(ConflictError, match="keeps changing"):
+                await counting
 
 
 async def test_what_has_no_say(stub: Any) -> None:

@@ -594,6 +594,9 @@ def test_endpoints_are_counted_once_by_zone() -> None:
     assert [(zone.zone, zone.ready) for zone in ready_endpoints(slices)] == [("", 1), ("z1", 1)]
 
 
+REPLICA_FAILURE = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate"}
+
+
 def test_unschedulable_pods_are_counted() -> None:
     """Only pods that the scheduler has given up on count, and none that is being deleted."""
     stuck = {
@@ -601,6 +604,35 @@ def test_unschedulable_pods_are_counted() -> None:
     }
     leaving = {**stuck, "metadata": {"deletionTimestamp": "now"}}
     assert pods.unschedulable([stuck, leaving, {"status": {"conditions": []}}]) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "refused"),
+    [
+        ({"observedGeneration": 2, "replicas": 1, "conditions": [REPLICA_FAILURE]}, 3),
+        ({"observedGeneration": 2, "replicas": 4, "conditions": [REPLICA_FAILURE]}, 0),
+        ({"observedGeneration": 1, "replicas": 1, "conditions": [REPLICA_FAILURE]}, 0),
+        ({"observedGeneration": 2, "replicas": 1}, 0),
+        ({"observedGeneration": 2, "conditions": [{**REPLICA_FAILURE, "status": "False"}]}, 0),
+        ({"observedGeneration": 2, "replicas": "x", "conditions": [REPLICA_FAILURE, 7]}, 4),
+    ],
+)
+def test_refused_pods_are_counted(status: dict[str, Any], refused: int) -> None:
+    """What a quota does not let come into being, by the workload's condition in the wanted generation."""
+    for version, kind in (
+        ("apps/v1", "Deployment"),
+        ("apps/v1", "ReplicaSet"),
+        ("v1", "ReplicationController"),
+    ):
+        live = {
+            "apiVersion": version,
+            "kind": kind,
+            "metadata": {"generation": 2},
+            "spec": {"replicas": 4},
+            "status": status,
+        }
+        assert kinds.refused_pods(live) == refused
+    assert kinds.refused_pods({"apiVersion": "apps/v1", "kind": "StatefulSet", "status": status}) == 0
 
 
 def test_waiting_wakes_each_once() -> None:

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 import click
 from hanse_client import HanseClient
 
-from hanse_cli.commands.clusters import document_of, join, short_lived_option, unjoin
+from hanse_cli.commands.clusters import confirm_option, document_of, join, short_lived_option, unjoin
 from hanse_cli.commands.version import version_command
 from hanse_cli.main import end_in_order, run
 from hanse_cli.plugins import plugins
@@ -83,11 +83,19 @@ def _kubeconfig_path(given: str) -> Path:
 @click.option("--cluster-context", hidden=True, expose_value=False)
 @click.option("--kubeconfig", hidden=True, expose_value=False)
 @click.option("--force", is_flag=True, help="Even if the cluster cannot be reached.")
+@confirm_option
 @_v1_flags
 @with_client
-async def unjoin_command(client: HanseClient, *, name: str, force: bool) -> None:
+async def unjoin_command(client: HanseClient, *, name: str, force: bool, confirm_impact: str) -> None:
     """Take a cluster out of the federation."""
-    await unjoin(client, name=name, orphan=False, force=force, wait_timeout=120.0)
+    await unjoin(
+        client,
+        name=name,
+        orphan=False,
+        force=force,
+        confirm_impact=confirm_impact,
+        wait_timeout=120.0,
+    )
 
 
 kubefed.add_command(version_command)

@@ -55,7 +55,15 @@ from hanse_registry.membership import intended, says
 from hanse_registry.membership_controller import Connect
 from hanse_registry.names import check_id, parse_name
 from hanse_registry.remaining import held_by
-from hanse_registry.updating import changed_since, check_etag, check_mask, difference, gives_up, named
+from hanse_registry.updating import (
+    changed_since,
+    check_etag,
+    check_mask,
+    confirmed,
+    difference,
+    gives_up,
+    named,
+)
 
 JOIN_TIMEOUT = 12.0
 """Seconds that one request to a cluster that joins may take: longer than a connection may take to be made,
@@ -215,6 +223,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
             change["spec"] = {"orphanObjects": True}
         if request.force:
             change["metadata"] = {"annotations": {FORCE_UNJOIN: "true"}}
+        change = confirmed(change, request.confirm_impact, cluster)
         if change:
             await self._intents.patch(name, change)
         await self._intents.delete(name)
@@ -256,6 +265,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         current = await self._cluster(name)
         check_etag(current, request.cluster.etag)
         change = difference(current, apply_update(current, request.cluster, request.update_mask))
+        change = confirmed(change, request.confirm_impact, current)
         entry = self._registrar.objects.versioned(intent.object_key(name))
         if request.cluster.etag and entry is not None:
             if not says(current, entry.value):

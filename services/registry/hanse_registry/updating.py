@@ -13,6 +13,7 @@ from hanse.api.registry.v1 import cluster_pb2
 from hanse.errors import ConflictError, InvalidArgumentError
 from hanse.kube.model.objects import Object
 from hanse.messages import is_time
+from hanse.well_known import CONFIRM_IMPACT
 
 UPDATABLE = ("labels", "annotations", "region", "zones", "taints", "unschedulable", "orphan_objects")
 """The fields of a cluster that UpdateCluster changes."""
@@ -71,6 +72,19 @@ def difference(current: cluster_pb2.Cluster, wanted: cluster_pb2.Cluster) -> dic
     if wanted.orphan_objects != current.orphan_objects:
         spec["orphanObjects"] = wanted.orphan_objects
     return {key: value for key, value in (("metadata", metadata), ("spec", spec)) if value}
+
+
+def confirmed(change: dict[str, Any], said: str, current: cluster_pb2.Cluster) -> dict[str, Any]:
+    """Return a patch that says what of its impact is confirmed, if anything is.
+
+    A confirmation counts for the write that changes it, so that the same one given twice is two.
+    """
+    if not said:
+        return change
+    words = said if " " in said.strip() else f"{said.strip()} given when the etag was {current.etag}"
+    metadata = change.get("metadata", {})
+    annotations = {**metadata.get("annotations", {}), CONFIRM_IMPACT: words}
+    return {**change, "metadata": {**metadata, "annotations": annotations}}
 
 
 def gives_up(change: dict[str, Any], stored: Object) -> bool:

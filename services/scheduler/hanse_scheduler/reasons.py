@@ -27,6 +27,8 @@ BELONGS: Final = "BelongsToCluster"
 """Reason of the refusal of what belongs to each cluster itself."""
 NO_REPLICAS: Final = "NoReplicas"
 """Reason of the refusal of a cluster that may have the object, and of which nothing is left for it."""
+LEFT_OUT_BY_LIMIT: Final = "NotAmongMaxClusters"
+"""Reason of the refusal of a cluster where the object may go to fewer clusters than could have it."""
 MOVE_ABORTED: Final = "MoveAborted"
 """Reason of the refusal of a cluster that an object was moving to when the move was given up."""
 UNJOINING: Final[Refusal] = ("ClusterUnjoining", "the cluster is leaving the federation")

@@ -61,7 +61,7 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
         self._store = store
         self._state = state
         self._evaluator = evaluator
-        self._impact = ImpactPreview(state, evaluator)
+        self._impact = ImpactPreview(store, state, evaluator)
         self._scheduler = scheduler
         self._history = CollectionHistory(state.placements, _with_revision)
 

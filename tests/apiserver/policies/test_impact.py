@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -23,7 +23,7 @@ from hanse.api.scheduler.v1.scheduler_service_pb2_grpc import (
     SchedulerServiceStub,
     add_SchedulerServiceServicer_to_server,
 )
-from hanse.errors import PermissionDeniedError
+from hanse.errors import ConflictError, PermissionDeniedError, UnavailableError
 from hanse.federation.policies.impact import ImpactLimits
 from hanse.federation.strategies import federation_kinds
 from hanse.kube.engine.hooks import AdmissionRequest
@@ -220,25 +220,133 @@ async def test_what_does_not_run_is_not_asked_about(scheduled: Scheduled) -> Non
     assert (await scheduled.apply(maps, changed))[0] == 200
 
 
-async def test_services_are_not_asked() -> None:
-    """What a service writes it was asked for by somebody else; the scheduler is not even called."""
+CLUSTERS = "/apis/hanse.dev/v1alpha1/clusters"
 
-    async def preview(_: PreviewPolicyRequest) -> PreviewPolicyResponse:
-        return PreviewPolicyResponse(objects=1, replicas=4, removed_replicas=4, emptied_count=1)
 
-    admission = ImpactAdmission(preview, limits=ImpactLimits(), is_placed=lambda _: True)
+def cluster(name: str, *, taint: str = "", confirm: str = "") -> Object:
+    """A Cluster that is drained by a taint, if one is given."""
+    taints = [{"key": taint, "effect": "NoExecute"}] if taint else []
+    metadata: Object = {"name": name, **({"annotations": {ANNOTATION: confirm}} if confirm else {})}
+    spec = {"server": f"https://{name}.example:6443", "credentialRef": {"name": name}, "taints": taints}
+    return {"apiVersion": "hanse.dev/v1alpha1", "kind": "Cluster", "metadata": metadata, "spec": spec}
+
+
+async def test_two_changes_at_once_are_judged_together(scheduled: Scheduled) -> None:
+    """Each taint alone moves the Deployment to the other cluster; both together leave it nowhere. No registry
+    has taken the first one up when the second is counted."""
+    for name in ("eu", "us"):
+        await scheduled.world.create(CLUSTERS, cluster(name))
+    assert (await scheduled.apply(POLICIES, policy("eu", "us")))[0] == 200
+    answers = await asyncio.gather(
+        *(scheduled.apply(CLUSTERS, cluster(name, taint="down")) for name in ("eu", "us"))
+    )
+    assert sorted(status for status, _ in answers) == [200, 403]
+    (refused,) = (body for status, body in answers if status == 403)
+    assert "apps/deployments/shop/web would run nowhere" in refused["message"]
+
+
+async def test_what_makes_no_difference_is_not_held_up(scheduled: Scheduled) -> None:
+    """A change that follows one that was confirmed is not blamed for what that takes away."""
+    await scheduled.world.create(CLUSTERS, cluster("eu"))
+    confirmed = cluster("eu", taint="down", confirm="removed=4,moved=0")
+    assert (await scheduled.apply(CLUSTERS, confirmed))[0] == 200
+    changed = deployment("web", replicas=4)
+    changed["metadata"]["labels"] = {"team": "shop"}
+    assert (await scheduled.apply(DEPLOYMENTS, changed))[0] == 200
+
+
+@pytest.mark.parametrize("keeps", ["", "orphan", "force"])
+async def test_an_unjoin_counts_unless_what_runs_stays(scheduled: Scheduled, keeps: str) -> None:
+    """With --orphan or --force nothing that runs in the cluster is touched."""
+    leaving = cluster("eu")
+    if keeps == "orphan":
+        leaving["spec"]["orphanObjects"] = True
+    elif keeps == "force":
+        leaving["metadata"]["annotations"] = {"hanse.dev/force-unjoin": "true"}
+    await scheduled.world.create(CLUSTERS, leaving)
+    answer = await scheduled.world.call("DELETE", f"{CLUSTERS}/eu")
+    if keeps:
+        assert answer.status == 200
+        return
+    assert answer.status == 403
+    assert "commands of hanse have --confirm-impact removed=4,moved=0" in answer.body["message"]
+    assert (await scheduled.apply(CLUSTERS, cluster("eu", confirm="removed=4,moved=0")))[0] == 200
+    assert (await scheduled.world.call("DELETE", f"{CLUSTERS}/eu")).status == 200
+
+
+def asked(user: User, *, old: Object | None = None) -> AdmissionRequest:
+    """An update of the policy web, by which its Deployments run nowhere."""
     info = federation_kinds().resources()
-    kind = next(each for each in info if each.kind == "ClusterPlacementPolicy")
-    request = AdmissionRequest(
+    return AdmissionRequest(
         operation="UPDATE",
-        info=kind,
+        info=next(each for each in info if each.kind == "ClusterPlacementPolicy"),
         key=ObjectKey("hanse.dev", "clusterplacementpolicies", "", "web"),
         object=policy("ue"),
-        old=policy("eu"),
+        old=old or policy("eu"),
         subresource="",
-        user=User(service_name("registry"), groups=("hanse:services",)),
+        user=user,
         dry_run=False,
     )
-    assert await admission.admit(request) is request.object
-    with pytest.raises(PermissionDeniedError):
-        await admission.admit(replace(request, user=User("somebody")))
+
+
+async def test_whoever_writes_is_asked() -> None:
+    """What a service changes somebody has asked it for."""
+
+    async def preview(_: PreviewPolicyRequest) -> PreviewPolicyResponse:
+        return PreviewPolicyResponse(
+            objects=1, replicas=4, removed_replicas=4, emptied_count=1, emptied=["shop/web"]
+        )
+
+    admission = ImpactAdmission(preview, limits=ImpactLimits(), is_placed=lambda _: True)
+    for user in (User("somebody"), User(service_name("registry"), groups=("hanse:services",))):
+        request = asked(user)
+        async with request.until_done:
+            with pytest.raises(PermissionDeniedError):
+                await admission.admit(request)
+
+
+@pytest.mark.parametrize("conflicts", [1, 2, 3])
+async def test_what_keeps_changing_is_counted_again(conflicts: int) -> None:
+    """Three times; then nobody knows what the change takes away, and whoever makes it is told so."""
+    left = conflicts
+
+    async def preview(_: PreviewPolicyRequest) -> PreviewPolicyResponse:
+        nonlocal left
+        left -= 1
+        if left >= 0:
+            raise ConflictError("shop/web keeps changing while it is counted: ask again")
+        return PreviewPolicyResponse()
+
+    admission = ImpactAdmission(preview, limits=ImpactLimits(), is_placed=lambda _: True)
+    request = asked(User("somebody"))
+    async with request.until_done:
+        if conflicts < 3:
+            assert await admission.admit(request) is request.object
+        else:
+            with pytest.raises(UnavailableError, match="keeps changing"):
+                await admission.admit(request)
+
+
+async def test_the_next_is_counted_when_the_one_before_it_is_done() -> None:
+    """Stored or not; a write that is made again keeps its turn."""
+    counted: list[str] = []
+
+    async def preview(asked: PreviewPolicyRequest) -> PreviewPolicyResponse:
+        counted.append(orjson.loads(asked.manifest)["metadata"]["name"])
+        return PreviewPolicyResponse()
+
+    admission = ImpactAdmission(preview, limits=ImpactLimits(), is_placed=lambda _: True)
+    first, second = asked(User("somebody")), asked(User("another"))
+    second.object = {**second.object, "metadata": {"name": "second"}}
+    async with asyncio.TaskGroup() as tasks:
+        async with first.until_done:
+            await admission.admit(first)
+            await admission.admit(first)
+            waiting = tasks.create_task(admission.admit(second))
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert counted == ["web", "web"]
+            assert not waiting.done()
+        await waiting
+        assert counted == ["web", "web", "second"]
+        await second.until_done.aclose()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hanse.federation.policies.references import MAX_UNRESOLVED, Known, kinds_of, unresolved
+from hanse.federation.policies.references import MAX_UNRESOLVED, Known, kinds_of, unresolved, versions_of
 from hanse.federation.policies.titles import POLICIES, key_of_title, title
 from hanse.federation.strategies import federation_kinds
 from hanse.kube.kinds.catalogue import Catalogue
@@ -16,6 +16,7 @@ from hanse.kube.kinds.catalogue import Catalogue
 KNOWN = Known(
     clusters={"eu-west": {"tier": "gold"}, "us-east": {"tier": "silver"}},
     kinds=kinds_of(Catalogue(federation_kinds())),
+    versions=versions_of(Catalogue(federation_kinds())),
 )
 DEPLOYMENTS = {"apiVersion": "apps/v1", "kind": "Deployment"}
 
@@ -34,11 +35,11 @@ def policy(**spec: Any) -> dict[str, Any]:
         {"replicas": {"clusters": {"*": {"weight": 1}, "us-east": {"weight": 2}}}},
         {"rules": [{"clusterNames": ["us-east"]}]},
         {"resourceSelectors": [{"apiVersion": "v1", "kind": "Secret"}]},
-        {"resourceSelectors": [{"apiVersion": "apps/v1beta9", "kind": "Deployment"}]},
+        {"clusterSelector": {"matchExpressions": [{"key": "tier", "operator": "Exists"}]}},
     ],
 )
 def test_what_is_there_is_no_complaint(spec: dict[str, Any]) -> None:
-    """Clusters, labels and kinds that exist are named without a word; versions are not compared."""
+    """Clusters, labels and kinds that exist are named without a word."""
     assert unresolved(policy(**spec), KNOWN) == []
 
 
@@ -58,7 +59,37 @@ def test_what_is_there_is_no_complaint(spec: dict[str, Any]) -> None:
             {"rules": [{"clusterNames": ["EU-WEST"]}]},
             "spec.rules[0].clusterNames: there is no cluster 'EU-WEST': did you mean 'eu-west'?",
         ),
-        ({"clusterSelector": {"matchLabels": {"tier": "lead"}}}, "spec.clusterSelector matches no cluster"),
+        (
+            {"clusterSelector": {"matchLabels": {"tier": "lead"}}},
+            "spec.clusterSelector matches no cluster, and none has 'lead' as its 'tier'",
+        ),
+        (
+            {"clusterSelector": {"matchLabels": {"tier": "glod"}}},
+            (
+                "spec.clusterSelector matches no cluster, and none has 'glod' as its 'tier': did you mean "
+                "'gold'?"
+            ),
+        ),
+        (
+            {"rules": [{"clusterSelector": {"matchExpressions": [{"key": "teir", "operator": "Exists"}]}}]},
+            (
+                "spec.rules[0].clusterSelector matches no cluster, and none has the label 'teir': did you "
+                "mean 'tier'?"
+            ),
+        ),
+        (
+            {
+                "clusterSelector": {
+                    "matchLabels": {"tier": "gold"},
+                    "matchExpressions": [{"key": "tier", "operator": "NotIn", "values": ["gold"]}],
+                }
+            },
+            "spec.clusterSelector matches no cluster",
+        ),
+        (
+            {"resourceSelectors": [{"apiVersion": "apps/v1beta9", "kind": "Deployment"}]},
+            "spec.resourceSelectors[0]: kind 'Deployment' is not served as 'apps/v1beta9', but as apps/v1",
+        ),
         ({"resourceSelectors": []}, "spec.resourceSelectors is empty, so the policy selects nothing"),
         (
             {"resourceSelectors": [{"apiVersion": "v1", "kind": "Secrt"}]},

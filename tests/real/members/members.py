@@ -19,6 +19,8 @@ from tests.system.harness.members import labels
 
 T = TypeVar("T")
 SECONDS = 120.0
+BROKEN_IMAGE = "mirror/broken:1"
+"""What no node can pull; simulated members know it by its name."""
 
 
 class RealMembers:
@@ -40,6 +42,8 @@ class RealMembers:
         """Start the clusters in parallel."""
         self._thread.start()
         self._wait(self._clusters.__aenter__())
+        for name in self.names:
+            self._clusters[name].pods.broken_images.add(BROKEN_IMAGE)
 
     def join(self, federation: Federation) -> None:
         """`hanse join` each."""

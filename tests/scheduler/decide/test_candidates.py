@@ -6,7 +6,14 @@ import math
 from collections.abc import Collection
 
 import pytest
-from hanse_scheduler.decide.candidates import Candidates, ClusterBound, candidates_of, limit, note_candidates
+from hanse_scheduler.decide.candidates import (
+    Candidates,
+    ClusterBound,
+    candidates_of,
+    limit,
+    note_candidates,
+    without_share,
+)
 from hanse_scheduler.decide.filtering import Eligibility
 from hanse_scheduler.decide.planner import DEFAULT_PREFERENCES
 from hanse_scheduler.trace import DecisionTrace
@@ -141,13 +148,19 @@ def chosen(*items: Eligibility) -> Candidates:
 
 
 def limited(
-    found: Candidates, most: int, *, there: dict[str, ClusterPlacement], contents: Collection[str] = ()
+    found: Candidates,
+    most: int,
+    *,
+    there: dict[str, ClusterPlacement],
+    contents: Collection[str] = (),
+    lost: Collection[str] = (),
 ) -> list[str]:
     """Limit the candidates to `most` clusters."""
     return limit(
         found,
         ClusterBound(most, spread_by="", message=f"{most} are allowed"),
         placed=there,
+        lost=lost,
         contents=contents,
         preferences=DEFAULT_PREFERENCES,
         key="shop/web",
@@ -165,11 +178,14 @@ def test_who_has_the_object_stays_when_a_policy_allows_fewer() -> None:
     )
 
 
-def test_one_that_is_suspended_and_away_does_not_count() -> None:
+def test_one_that_has_lost_its_share_does_not_count() -> None:
     """It keeps its entry, so that its replicas come back with it, and another cluster takes its place."""
     away = Eligibility(offline("a"), False, "ClusterOffline", "away", "AllReadyClusters", "chosen")
     found = chosen(away, each("b"), each("c"))
-    left_out = limited(found, 1, there=placed("a", suspended=["a"]))
+    there = placed("a", suspended=["a"])
+    lost = without_share(found, placed=there, observed={}, toleration=60, now=NOW)
+    assert lost == {"a"}
+    left_out = limited(found, 1, there=there, lost=lost)
     assert len(left_out) == 1
     assert "a" in found.chosen
     assert len(found.chosen) == 2

@@ -14,6 +14,7 @@ from tests.scheduler.builders import (
     deployment,
     placed,
     policy_object,
+    ready,
     run,
     table,
     taint,
@@ -83,6 +84,38 @@ def test_what_runs_where_a_change_is_refused_stays() -> None:
     late = run(deployment(4), table("a", "b"), previous=before, observed=refused, now=NOW + 60)
     assert placed(late)["a"] == 3
     assert (placed(late)["b"] or 0) >= 1
+
+
+def test_pods_that_are_refused_count_elsewhere() -> None:
+    """A quota lets two of four come into being: after the toleration others run the rest, and it stays so."""
+    before = run(deployment(8), table("a", "b"))
+    refused = {"b": Observed(replicas=4, refused_pods=2, refused_pods_since=NOW)}
+    soon = run(deployment(8), table("a", "b"), previous=before, observed=refused, now=NOW + 59)
+    assert placed(soon) == {"a": 4, "b": 4}
+    assert soon.reconsider_at == NOW + 60
+    late = run(deployment(8), table("a", "b"), previous=before, observed=refused, now=NOW + 60)
+    assert late.placement is not None
+    assert "refused to create 2 of its Pods" in late.placement.clusters[1].message
+    targets = {
+        each.cluster: each.target_replicas if each.HasField("target_replicas") else each.replicas
+        for each in late.placement.clusters
+    }
+    assert targets == {"a": 6, "b": 2}
+    fits = {"a": ready(6), "b": ready(2)}
+    after = run(deployment(8), table("a", "b"), previous=late, observed=fits, now=NOW + 70)
+    assert placed(after) == {"a": 6, "b": 2}
+
+
+def test_a_cluster_that_refuses_all_pods_gives_its_place_away() -> None:
+    """Where one cluster is allowed, another one has the object after the toleration."""
+    policy = policy_object(maxClusters=1)
+    before = run(deployment(4), table("a", "b"), policy=policy)
+    (old,) = placed(before)
+    refused = {old: Observed(replicas=4, refused_pods=4, refused_pods_since=NOW)}
+    soon = run(deployment(4), table("a", "b"), policy=policy, previous=before, observed=refused, now=NOW + 59)
+    assert set(placed(soon)) == {old}
+    late = run(deployment(4), table("a", "b"), policy=policy, previous=before, observed=refused, now=NOW + 60)
+    assert placed(late)[({"a", "b"} - {old}).pop()] == 4
 
 
 def test_refused_everywhere_stays_asked_for() -> None:

@@ -256,8 +256,9 @@ def test_returning_cluster_takes_part_at_once() -> None:
     moved = run(deployment(9), gone, previous=before, now=NOW + 60)
     back = run(deployment(9), table("a", "b", "c"), previous=moved, now=NOW + 90)
     assert suspended(back) == set()
-    assert sum(count or 0 for count in placed(back).values()) == 12  # until those in c are known to be ready
-    done = run(deployment(9), table("a", "b", "c"), previous=back, now=NOW + 91, observed={"c": ready(3)})
+    assert sum(count or 0 for count in placed(back).values()) == 12  # until they are known to be ready
+    observed = {name: ready(count) for name, count in placed(back).items()}
+    done = run(deployment(9), table("a", "b", "c"), previous=back, now=NOW + 91, observed=observed)
     assert sum(count or 0 for count in placed(done).values()) == 9
     assert placed(done)["c"] == 3
 

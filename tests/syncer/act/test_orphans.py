@@ -463,6 +463,21 @@ def test_places_to_look_are_all_in_which_ours_can_be() -> None:
     ]
 
 
+async def test_what_a_member_made_of_a_service_is_no_orphan_where_its_kind_is_followed(
+    fed: Federation,
+) -> None:
+    """Endpoints carry the labels of their Service, whether a scan or an informer shows them."""
+    path = "core/endpoints/default/web"
+    ours = "core/endpoints/default/elsewhere"
+    async with fed.syncer(orphan_interval=0.3):
+        await fed.put(ours, {"apiVersion": "v1", "kind": "Endpoints"})
+        await fed.place(ours, "a")
+        await fed.reaches(ours, "a", sync.APPLIED)
+        await fed.members["a"].create(path, marked({"apiVersion": "v1", "kind": "Endpoints"}, path))
+        await fed.members["a"].create(SECRET, marked(secret(), SECRET))
+        await reported(fed, SECRET)
+
+
 @pytest.mark.parametrize(
     ("path", "fits"),
     [(SECRET, True), ("core/secrets/default/a/b", False), ("core/secrets/default/", False)]

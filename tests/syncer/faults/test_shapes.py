@@ -194,10 +194,10 @@ async def test_one_objects_defect_is_its_condition(monkeypatch: pytest.MonkeyPat
     """Should looking at an object raise what nobody expected, its state says so; the others go on."""
     observe = transitions._observe
 
-    def picky(state: sync.SyncState, live: Any) -> None:
+    def picky(state: sync.SyncState, live: Any, now: datetime) -> None:
         if live["metadata"]["name"] == "odd":
             raise AttributeError("'str' object has no attribute 'get'")
-        observe(state, live)
+        observe(state, live, now)
 
     monkeypatch.setattr(transitions, "_observe", picky)
     async with federation("a") as fed, fed.syncer():

@@ -49,6 +49,12 @@ service_account_option = click.option(
 short_lived_option = click.option(
     "--short-lived", is_flag=True, help="Take a credential from a plugin or provider though it ends soon."
 )
+confirm_option = click.option(
+    "--confirm-impact",
+    default="",
+    metavar="NUMBERS",
+    help="What may be taken away from what runs, as the refusal says, such as removed=6,moved=0.",
+)
 HEADER = ["NAME", "STATE", "TAINTS", "REGION", "ZONES", "VERSION", "NODES", "CPU", "MEMORY", "AGE", "WHY"]
 WIDE_HEADER = [*HEADER, "ADDRESS", "LABELS", "UID"]
 
@@ -354,21 +360,44 @@ credentials_group.add_command(update_credentials_command, "set")
 @click.argument("name", shell_complete=complete_clusters)
 @click.option("--orphan", is_flag=True, help="Leave the objects there; only Hanse's marks are taken off.")
 @click.option("--force", is_flag=True, help="Even if it cannot be reached; what is there stays there.")
+@confirm_option
 @click.option("--wait/--no-wait", default=True, help="Wait until it has left. [default: wait]")
 @click.option("--wait-timeout", type=Seconds(min=0), default=120.0, show_default=True, metavar="SECONDS")
 @with_client
 async def unjoin_command(
-    client: HanseClient, *, name: str, orphan: bool, force: bool, wait: bool, wait_timeout: float
+    client: HanseClient,
+    *,
+    name: str,
+    orphan: bool,
+    force: bool,
+    confirm_impact: str,
+    wait: bool,
+    wait_timeout: float,
 ) -> None:
     """Take the cluster NAME out of the federation, and leave it as it was."""
-    await unjoin(client, name=name, orphan=orphan, force=force, wait_timeout=wait_timeout if wait else None)
+    await unjoin(
+        client,
+        name=name,
+        orphan=orphan,
+        force=force,
+        confirm_impact=confirm_impact,
+        wait_timeout=wait_timeout if wait else None,
+    )
 
 
 async def unjoin(
-    client: HanseClient, *, name: str, orphan: bool, force: bool, wait_timeout: float | None
+    client: HanseClient,
+    *,
+    name: str,
+    orphan: bool,
+    force: bool,
+    confirm_impact: str,
+    wait_timeout: float | None,
 ) -> None:
     """Unjoin a cluster and, unless `wait_timeout` is None, wait until it is gone. Raises HanseError."""
-    request = UnjoinClusterRequest(name=cluster_name(name), orphan_objects=orphan, force=force)
+    request = UnjoinClusterRequest(
+        name=cluster_name(name), orphan_objects=orphan, force=force, confirm_impact=confirm_impact
+    )
     await client.registry.UnjoinCluster(request)
     if wait_timeout is None:
         click.echo(f"cluster {name} is leaving")

@@ -34,6 +34,9 @@ def live_words(
     if state.unschedulable_pods:
         pods = state.unschedulable_pods
         words.append("1 pod finds no room" if pods == 1 else f"{pods} pods find no room")
+    if state.refused_pods:
+        pods = state.refused_pods
+        words.append("1 pod is refused there" if pods == 1 else f"{pods} pods are refused there")
     return words
 
 

@@ -26,6 +26,7 @@ from hanse.api.registry.v1.registry_service_pb2 import GetClusterRequest, Update
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.scheduler.v1.scheduler_service_pb2 import EvictPlacementRequest, RebalancePlacementRequest
 from hanse.errors import DeadlineError
+from hanse_cli.commands.clusters import confirm_option
 from hanse_cli.commands.placements import clusters_of, list_placements
 from hanse_cli.commands.values import complete_clusters, complete_objects, namespace_option
 from hanse_cli.failures import Failures
@@ -83,11 +84,12 @@ def _places(placement: Placement) -> str:
 @click.command("drain")
 @click.argument("cluster", shell_complete=complete_clusters)
 @click.option("--undo", is_flag=True, help="Let objects in again; they return as their placement decides.")
+@confirm_option
 @click.option("--wait/--no-wait", default=True, help="Wait until they have left. [default: wait]")
 @click.option("--wait-timeout", type=Seconds(min=0), default=120.0, show_default=True, metavar="SECONDS")
 @with_client
 async def drain_command(
-    client: HanseClient, *, cluster: str, undo: bool, wait: bool, wait_timeout: float
+    client: HanseClient, *, cluster: str, undo: bool, confirm_impact: str, wait: bool, wait_timeout: float
 ) -> None:
     """Move everything that can move away from CLUSTER, and keep it out until `--undo`.
 
@@ -96,7 +98,9 @@ async def drain_command(
     before = await client.registry.GetCluster(GetClusterRequest(name=cluster_name(cluster)))
     after = drained(before, undo=undo, now=time.time())
     if list(after.taints) != list(before.taints):
-        request = UpdateClusterRequest(cluster=after, update_mask=FieldMask(paths=["taints"]))
+        request = UpdateClusterRequest(
+            cluster=after, update_mask=FieldMask(paths=["taints"]), confirm_impact=confirm_impact
+        )
         await client.registry.UpdateCluster(request)
     if undo:
         click.echo(f"cluster {cluster} takes objects again")

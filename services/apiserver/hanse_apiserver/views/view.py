@@ -23,7 +23,7 @@ from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.boundary import Boundary
 from hanse.errors import HanseError
 from hanse.federation.clusters import is_observed, labels_of, refuses_credential
-from hanse.federation.policies.references import Known, kinds_of, unresolved
+from hanse.federation.policies.references import Known, kinds_of, unresolved, versions_of
 from hanse.federation.policies.titles import is_policy, key_of_title, title_at
 from hanse.federation.records import decode_cluster
 from hanse.kube.engine.hooks import Deferred
@@ -54,7 +54,11 @@ class FederationView:
         self._clusters: dict[str, registry.Cluster] = {}
         self._policy_use = PolicyUse()
         self._policies: set[ObjectKey] = set()
-        self._kinds: tuple[int, Mapping[tuple[str, str], str]] = (-1, {})
+        self._kinds: tuple[int, Mapping[tuple[str, str], str], Mapping[tuple[str, str], frozenset[str]]] = (
+            -1,
+            {},
+            {},
+        )
         self._listeners: list[Callable[[ObjectKey], None]] = []
         self._unreadable: set[str] = set()
         self._stored = Boundary("view stored values")
@@ -184,9 +188,11 @@ class FederationView:
     def unresolved(self, policy: Object) -> list[str]:
         """Return a sentence for each thing in a policy that names nothing here and now."""
         if self._kinds[0] != self._catalogue.generation:
-            self._kinds = self._catalogue.generation, kinds_of(self._catalogue)
+            self._kinds = (
+                self._catalogue.generation, kinds_of(self._catalogue), versions_of(self._catalogue)
+            )  # fmt: skip
         labels = {name: labels_of(cluster) for name, cluster in self._clusters.items()}
-        return unresolved(policy, Known(clusters=labels, kinds=self._kinds[1]))
+        return unresolved(policy, Known(clusters=labels, kinds=self._kinds[1], versions=self._kinds[2]))
 
     def _folded(
         self, key: ObjectKey, intent: Object, *, members: list[Member], decision: Decision, now: str

@@ -4,6 +4,10 @@ Owns `Candidates` and the two steps that make them: where the object is decides 
 taint keeps a new object out and lets one stay), and a policy can allow fewer clusters than are eligible. A
 cluster that holds objects of a namespace keeps the namespace, whatever else holds.
 
+What a limit allows are clusters that serve their share. One that has lost it does not count: for longer than
+the toleration it is out of reach, or refuses the object or all its Pods, and nothing of it runs there. It
+keeps its entry until it is back, and then those that have taken its place stay chosen.
+
 Pure; time is an argument. Next: `hanse_scheduler.decide.filtering`, `hanse_scheduler.decide.spreading`,
 `hanse_scheduler.decide.decision`.
 """
@@ -17,10 +21,11 @@ from typing import Final
 
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
 from hanse_scheduler.decide.filtering import Eligibility
+from hanse_scheduler.decide.inputs import Observed
 from hanse_scheduler.decide.planner import Preferences
 from hanse_scheduler.decide.policies import SpreadBy
 from hanse_scheduler.decide.spreading import choose
-from hanse_scheduler.reasons import Refusal
+from hanse_scheduler.reasons import LEFT_OUT_BY_LIMIT, Refusal
 from hanse_scheduler.trace import DecisionTrace
 
 _EVICTED: Final[Refusal] = (
@@ -115,34 +120,81 @@ class ClusterBound:
     message: str
 
 
+def without_share(
+    candidates: Candidates,
+    *,
+    placed: Mapping[str, ClusterPlacement],
+    observed: Mapping[str, Observed],
+    toleration: float,
+    now: float,
+) -> frozenset[str]:
+    """Return the clusters that have the object and have lost their share of it.
+
+    `toleration` is in seconds, inf for an object that is not given to another cluster in such a case. The
+    time at which the next one loses its share is a reason to decide again.
+    """
+    lost: set[str] = set()
+    for name, each in candidates.chosen.items():
+        entry, seen = placed.get(name), observed.get(name)
+        if entry is None:
+            continue
+        if not each.cluster.reachable:
+            until = -math.inf if entry.suspended else each.cluster.since + toleration
+        elif seen is not None and seen.refusal and not (seen.removed or seen.replicas):
+            until = seen.refused_since + toleration
+        elif seen is not None and seen.refused_pods and seen.refused_pods >= (seen.replicas or 0):
+            until = seen.refused_pods_since + toleration
+        else:
+            continue
+        if now >= until:
+            lost.add(name)
+        else:
+            candidates.reconsider_at = min(candidates.reconsider_at, until)
+    return frozenset(lost)
+
+
 def limit(
     candidates: Candidates,
     bound: ClusterBound,
     *,
     placed: Mapping[str, ClusterPlacement],
+    lost: Collection[str],
     contents: Collection[str],
     preferences: Preferences,
     key: str,
 ) -> list[str]:
     """Refuse clusters until as many are left as the bound allows; return those that were refused.
 
-    One that is suspended and out of reach does not count. `key` is `namespace/name`.
+    Those that are `lost` have no share, and do not count. `key` is `namespace/name`.
     """
     clusters = [each.cluster for _, each in sorted(candidates.chosen.items())]
-    away = {
-        item.name for item in clusters if not item.reachable and placed.get(item.name, _NOWHERE).suspended
-    }
     staying = {name for name, before in placed.items() if not (before.suspended or before.leaving)}
+    running = {name for name in staying if _has_replicas(placed[name])}
     names = choose(
-        [item for item in clusters if item.name not in away],
+        [item for item in clusters if item.name not in lost],
         limit=bound.clusters,
         spread_by=bound.spread_by,
-        placed=[staying, placed.keys()],
+        placed=[running, staying, placed.keys()],
         preferences=preferences,
         key=key,
     )
-    keep = away.union(names, contents)
+    keep = {*lost, *names, *contents}
     left_out = [name for name in candidates.chosen if name not in keep]
     for name in left_out:
-        candidates.refuse(name, ("NotAmongMaxClusters", bound.message))
+        candidates.refuse(name, (LEFT_OUT_BY_LIMIT, bound.message))
     return left_out
+
+
+def replaced(candidates: Candidates, bound: ClusterBound, *, lost: Collection[str]) -> frozenset[str]:
+    """Return which of the clusters out of reach others have taken the place of, after `limit`."""
+    serving = [each for name, each in candidates.chosen.items() if name not in lost]
+    if len(candidates.chosen) <= bound.clusters or not any(each.cluster.reachable for each in serving):
+        return frozenset()
+    return frozenset(name for name in lost if not candidates.chosen[name].cluster.reachable)
+
+
+def _has_replicas(entry: ClusterPlacement) -> bool:
+    """Return whether a cluster has any replicas in the end; what is not divided has."""
+    if entry.HasField("target_replicas"):
+        return entry.target_replicas > 0
+    return entry.replicas > 0 or not entry.HasField("replicas")

@@ -32,7 +32,7 @@ from hanse.federation.clusters import (
     ready_condition,
     refuses_credential,
 )
-from hanse.kube.model.objects import Object, mapping, sequence
+from hanse.kube.model.objects import Object, is_deleting, mapping, sequence
 from hanse.kube.model.times import parse_time
 from hanse.well_known import CLUSTER_LABEL, REGION_LABEL, is_own_taint
 from hanse_scheduler.times import seconds_of
@@ -147,6 +147,19 @@ def supposing(view: MemberCluster, cluster: Object) -> MemberCluster:
         unschedulable=bool(spec.get("unschedulable")),
         region=region,
     )
+
+
+def as_stored(view: MemberCluster, cluster: Object) -> MemberCluster:
+    """Return a cluster as its stored object says, which the registry may not have taken up yet; the very view
+    if it has."""
+    if is_deleting(cluster) or view.leaving:
+        return view if view.leaving else replace(view, leaving=True)
+    found = supposing(view, cluster)
+    if [replace(each, added=0.0) for each in found.taints] == [
+        replace(each, added=0.0) for each in view.taints
+    ]:
+        found = replace(found, taints=view.taints)  # since when, the view knows
+    return view if found == view else found
 
 
 def _epoch(stamp: object) -> float:

@@ -26,7 +26,15 @@ from hanse.federation.placements import named_clusters
 from hanse.kube.model.objects import annotations_of, is_deleting, mapping
 from hanse.store.keys import ObjectKey
 from hanse.well_known import CLUSTER_SELECTOR
-from hanse_scheduler.decide.candidates import Candidates, ClusterBound, candidates_of, limit, note_candidates
+from hanse_scheduler.decide.candidates import (
+    Candidates,
+    ClusterBound,
+    candidates_of,
+    limit,
+    note_candidates,
+    replaced,
+    without_share,
+)
 from hanse_scheduler.decide.division import Division, Share
 from hanse_scheduler.decide.filtering import ClusterRequirements, Eligibility, EligibilityCache
 from hanse_scheduler.decide.inputs import DecisionInput, Rules
@@ -54,6 +62,7 @@ from hanse_scheduler.decide.replicas import (
     preferences_of,
     restarts,
     take_in,
+    toleration_of,
     workload_kind,
 )
 from hanse_scheduler.decide.selector import EVERYTHING, parse_cluster_selector
@@ -232,16 +241,26 @@ def _place(
     )
     note_candidates(candidates, placed=placed, trace=trace, order=eligible)
     exclusivity = exclusivity_of(inputs)
+    suspended: frozenset[str] = frozenset()
     if (bound := _bound(policy, exclusivity)) is not None:
+        lost = without_share(
+            candidates,
+            placed=placed,
+            observed=inputs.observed,
+            toleration=toleration_of(inputs, rules),
+            now=now,
+        )
         for name in limit(
             candidates,
             bound,
             placed=placed,
+            lost=lost,
             contents=inputs.contents,
             preferences=preferences,
             key=_planner_key(inputs.key),
         ):
             trace.note("limit", candidates.refused[name][1], cluster=name)
+        suspended = replaced(candidates, bound, lost=lost)
     if waits_for_release(inputs, exclusivity):
         leaving = builder.leaving(candidates.chosen, candidates.refused)
         for name in hold_back(candidates, placed=placed, leaving=leaving):
@@ -269,6 +288,7 @@ def _place(
             share=division.shares[name] if division else None,
             run=whole.get(name, 0),
             kept=kept_when_closed(inputs, each, placed.get(name)),
+            replaced=name in suspended,
         )
         for name, each in candidates.chosen.items()
     }
@@ -412,14 +432,18 @@ def _cluster_placement(
     share: Share | None,
     kept: int | None,
     run: int = 0,
+    replaced: bool = False,
 ) -> ClusterPlacement:
     """Return the entry of one cluster; one that is suspended keeps the overrides that it has.
 
-    `kept` are the replicas of one that takes nothing new, None if it gets what all get.
+    `kept` are the replicas of one that takes nothing new, None if it gets what all get; one that others have
+    `replaced` is suspended whether its replicas are divided or not.
     """
-    suspended = share is not None and share.suspended
+    suspended = share.suspended if share is not None else replaced
     replicas = share.replicas if share is not None else None
     message = each.chosen_message
+    if replaced and share is None:
+        message = f"{message}; out of reach for longer than the toleration: others have it meanwhile"
     if share is not None and share.message:
         message = f"{message}; {share.message}"
     if kept is not None and share is None:

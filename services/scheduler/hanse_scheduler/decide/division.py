@@ -13,7 +13,8 @@ what runs where now, and what a cluster without replicas gets. Rules:
 - Without `rebalance` what runs stays where it runs, as far as the total allows. Where that gives a cluster
   more or less than its share, the message says so.
 - A cluster that takes nothing new (it is cordoned, or has a taint) keeps what it has and gets no more.
-- What a cluster has refused for longer than the toleration counts elsewhere, as far as it does not run there.
+- What a cluster has refused for longer than the toleration counts elsewhere, as far as it does not run there:
+  the object, or Pods of it (a quota).
 
 Pure. Next: `hanse_scheduler.decide.planner` for the arithmetic, `hanse_scheduler.decide.once.job_division`
 for Jobs.
@@ -40,7 +41,8 @@ class ClusterReplicas:
     `assigned` is what it was assigned last, None if the object is not placed there; `reported` what it says
     that it runs, `unschedulable` how many of those it cannot run. `closed` says why it takes nothing new, and
     `has` how many it has then; `refuses` why it does not take what it is given, and `refuses_since` since
-    when, in seconds since the epoch. Both are empty where that is not so.
+    when, in seconds since the epoch. Both are empty where that is not so. Of the replicas that it has,
+    `refused_pods` cannot be created there.
     """
 
     cluster: MemberCluster
@@ -54,6 +56,8 @@ class ClusterReplicas:
     has: int | None = None
     refuses: str = ""
     refuses_since: float = 0.0
+    refused_pods: int = 0
+    refused_pods_since: float = 0.0
 
     @property
     def current(self) -> int | None:
@@ -66,11 +70,12 @@ class ClusterReplicas:
         if self.cluster.since == math.inf:
             return self.current if self.current is not None else 0
         if self.refuses:
-            return max(0, (self.reported or 0) - self.unschedulable)
-        if self.unschedulable <= 0:
+            return max(0, (self.reported or 0) - self.unschedulable - self.refused_pods)
+        stuck = max(0, self.unschedulable) + self.refused_pods
+        if not stuck:
             return None
         running = self.reported if self.reported is not None else self.assigned
-        return None if running is None else max(0, running - self.unschedulable)
+        return None if running is None else max(0, running - stuck)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +133,12 @@ def divide(
 
 def _judged(item: ClusterReplicas, *, toleration: float, now: float, result: Division) -> ClusterReplicas:
     """Return the cluster as one that takes what it is given, unless it has refused that for long enough."""
+    if item.refused_pods:
+        until = item.refused_pods_since + toleration
+        if item.cluster.reachable and now < until:
+            result.reconsider_at = min(result.reconsider_at, until)
+        if not item.cluster.reachable or now < until:
+            item = replace(item, refused_pods=0)
     if not item.refuses:
         return item
     until = item.refuses_since + toleration
@@ -221,6 +232,11 @@ def _divide_replicas(
         if item.refuses:
             message += (
                 f"; it refuses the object ({item.refuses}), so what does not run there counts elsewhere"
+            )
+        if item.refused_pods:
+            message += (
+                f"; its API server has refused to create {item.refused_pods} of its Pods for longer than the "
+                "toleration, so they count elsewhere"
             )
         if item.closed:
             message += f"; it gets no more: {item.closed}"

@@ -69,6 +69,10 @@ class Observed:
     readiness: AppliedReadiness | None = None
     refusal: str = ""
     refused_since: float = 0.0
+    refused_pods: int = 0
+    """Pods that its API server refuses to create."""
+    refused_pods_since: float = 0.0
+    """Since when, in seconds since the epoch."""
     run: JobRun | None = None
     """For a Job: its run there, as the syncer knows it."""
     uid: str = ""

@@ -135,6 +135,17 @@ def _toleration(policy: PlacementPolicy | None, rules: Rules) -> float:
     return rules.toleration
 
 
+def toleration_of(inputs: DecisionInput, rules: Rules) -> float:
+    """Return for how many seconds a cluster that is lost, or refuses the object, keeps its place among those
+    that a limit allows; inf for what may still run there and must not run twice."""
+    exclusivity, policy = exclusivity_of(inputs), inputs.policy
+    kind = workload_kind(inputs)
+    has_runs = kind is not None and kind.kind is batch.JOB and not exclusivity.marked  # each starts once
+    if exclusivity.stops_first and not has_runs and not restarts(policy):
+        return math.inf
+    return _toleration(policy, rules)
+
+
 def _replicas_in(
     each: Eligibility, *, before: ClusterPlacement | None, observed: Observed | None, turning_back: bool
 ) -> ClusterReplicas:
@@ -152,6 +163,8 @@ def _replicas_in(
         has=entry.replicas if entry.HasField("replicas") else live.replicas if live else None,
         refuses=live.refusal if live else "",
         refuses_since=live.refused_since if live else 0.0,
+        refused_pods=live.refused_pods if live else 0,
+        refused_pods_since=live.refused_pods_since if live else 0.0,
     )
 
 
@@ -209,9 +222,13 @@ def next_of(
     )
     taken = any(not entry.suspended for entry in targets.values())
     origins: dict[str, Origin] = {}
+    returning = False
     for each in eligible:
         name, before = each.cluster.name, placed.get(each.cluster.name)
-        if before is None or before.suspended or name not in candidates.refused:
+        if before is None:
+            continue
+        returning = returning or (before.suspended and each.cluster.reachable)
+        if name not in candidates.refused or (before.suspended and not each.cluster.reachable):
             continue
         until, pinned = each.cluster.keeps_until(_toleration(inputs.policy, rules)), name in inputs.needed_in
         if now < until and (taken or missing or pinned):
@@ -241,6 +258,7 @@ def next_of(
                     ),
                     stuck=inputs.observed.get(name, _NOT_OBSERVED).unschedulable if divided else 0,
                     overrides=entry.overrides,
+                    unproven=returning,
                 )
                 for name, entry in targets.items()
                 if not entry.suspended

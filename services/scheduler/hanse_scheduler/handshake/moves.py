@@ -94,13 +94,15 @@ class Destination:
     """A cluster that shall have the object: with so many replicas, None if it is not divided.
 
     `ready` is how many replicas are known to be ready there, for one that is not divided 0 or 1; None if that
-    is not known; `stuck` how many cannot run there.
+    is not known; `stuck` how many cannot run there. One that is `unproven` was given replicas that ran where
+    nobody could see them: they count as far as they are ready.
     """
 
     replicas: int | None
     ready: int | None = None
     stuck: int = 0
     overrides: bytes = b""
+    unproven: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +206,7 @@ def _destination(name: str, each: Destination, entry: ClusterPlacement | None) -
     if entry is not None:
         has = target if each.replicas is None or not entry.HasField("replicas") else entry.replicas
     base: int | None = None
-    if entry is None or entry.suspended:  # of what was out of reach, nothing is known to be ready
+    if entry is None or entry.suspended or each.unproven:  # nothing of it is known to be ready
         base = 0
     elif entry.HasField("base_replicas"):
         base = entry.base_replicas

@@ -129,8 +129,11 @@ class Evaluator:
         key = await self.key_of(obj)
         return key, await self.decide_as(key, obj, explain=True)
 
-    async def decide_as(self, key: ObjectKey, obj: Object, *, explain: bool = False) -> PlacementDecision:
-        """Return the decision for an object as if it was stored now as `obj`, whole."""
+    async def decide_as(
+        self, key: ObjectKey, obj: Object, *, explain: bool = False, supposing: Supposition | None = None
+    ) -> PlacementDecision:
+        """Return the decision for an object as if it was stored now as `obj`, whole; of `supposing` the
+        clusters count."""
         path = key.path()
         record = record_of(obj, key=key)
         selection = await self._state.selection(path, record)
@@ -138,7 +141,10 @@ class Evaluator:
             raise ConflictError("policies changed while the manifest was compared with them: try again")
         inputs = self._state.decision_input(path, record, selection)
         inputs = replace(inputs, obj=obj, overrides=selection.changing)
-        return decide(inputs, rules=self._rules, now=self._clock(), cache=self._cache, explain=explain)
+        cache = self._cache
+        if supposing is not None and supposing.table is not None:
+            inputs, cache = replace(inputs, table=supposing.table), supposing.cache
+        return decide(inputs, rules=self._rules, now=self._clock(), cache=cache, explain=explain)
 
     async def key_of(self, obj: Object) -> ObjectKey:
         """Return the key of an object that may not be stored yet. Raises InvalidArgumentError for a kind that

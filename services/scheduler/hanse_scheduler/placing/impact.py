@@ -4,6 +4,10 @@ Owns `ImpactPreview`: all objects that a policy, a cluster or an object has a sa
 was stored as given, or deleted, and what each workload has then is compared with what it has now. What cannot
 be decided on keeps what it has, so it loses nothing.
 
+What is stored counts as made, though nothing of it may be placed yet: Clusters count as they are stored, and
+what the changes counted a moment ago still take away is added. So changes that follow each other closely are
+judged together; one that makes no difference is not held up by those before it.
+
 Concurrency: one event loop; long counts give way to others after each slice of time. What is counted is of
 some moment during the call.
 
@@ -26,11 +30,13 @@ from hanse.federation.kinds import CLUSTER
 from hanse.federation.policies.impact import RUNS, Impact, ObjectImpact
 from hanse.federation.policies.titles import PLACING, is_policy, title_at
 from hanse.federation.propagation import placeable
+from hanse.kube.engine import unreadable
 from hanse.kube.model.objects import Object
 from hanse.paths import resource_of
-from hanse.store.keys import ObjectKey
+from hanse.store import Store
+from hanse.store.keys import ObjectKey, resource_prefix
 from hanse.turns import SLICE_SECONDS
-from hanse_scheduler.decide.clusters import supposing
+from hanse_scheduler.decide.clusters import ClusterTable, MemberCluster, as_stored, supposing
 from hanse_scheduler.decide.once.one_at_a_time import WAITS
 from hanse_scheduler.decide.policies import PolicyHead, compile_override, compile_placement
 from hanse_scheduler.decide.workloads import WORKLOADS, totals_of
@@ -43,39 +49,66 @@ from hanse_scheduler.state.selection import SupposedPolicy
 _NO_VERSION: Final = -1
 """Version of a table of clusters that never was."""
 _ATTEMPTS: Final = 5
+_MOMENT_SECONDS: Final = 10.0
+"""So long what a change takes away is looked for in what is not placed yet."""
 
 
 class ImpactPreview:
-    """Counts. `pace` returns seconds, by which slices of the loop are measured."""
+    """Counts. `pace` returns seconds, by which slices of the loop and moments are measured."""
 
     def __init__(
-        self, state: SchedulerState, evaluator: Evaluator, *, pace: Callable[[], float] = time.perf_counter
+        self,
+        store: Store,
+        state: SchedulerState,
+        evaluator: Evaluator,
+        *,
+        pace: Callable[[], float] = time.perf_counter,
     ) -> None:
+        self._store = store
         self._state = state
         self._evaluator = evaluator
         self._pace = pace
+        self._counted: dict[str, float] = {}
+        """Paths of workloads that lately counted changes take something from, and when that was."""
 
     async def of(self, key: ObjectKey, obj: Object, *, deleted: bool = False) -> Impact:
         """Return what is lost when the policy, Cluster or object at `key` is stored as `obj`, or deleted.
 
-        Raises InvalidArgumentError for an object that has no say in where anything goes.
+        Raises InvalidArgumentError for an object that has no say in where anything goes, and ConflictError
+        for what keeps changing.
         """
+        now = Supposition(table=await self._clusters())
         if is_policy(key):
             policy = _supposed(key, obj, deleted=deleted)
             about = self._state.about(policy)
-            return await self._lost(about, Supposition(policy=policy))
+            return await self._lost(about, replace(now, policy=policy), now)
         if (key.group, key.resource) == CLUSTER.group_plural:
-            return await self._cluster(key.name, obj, deleted=deleted)
+            return await self._cluster(key.name, obj, now, deleted=deleted)
         if not placeable(key.group, key.resource):
             raise InvalidArgumentError(
                 f"{key.path()} has no say in where objects go: preview a policy, a Cluster or an object that "
                 "is placed",
                 metadata={"object": key.path()},
             )
-        return Impact() if deleted else await self._object(key, obj)
+        return Impact() if deleted else await self._object(key, obj, now)
 
-    async def _cluster(self, name: str, obj: Object, *, deleted: bool) -> Impact:
+    async def _clusters(self) -> ClusterTable | None:
+        """Return the clusters as they are stored, where the registry has not taken everything up yet."""
         table = self._state.table
+        stored = await self._store.range(resource_prefix(group=CLUSTER.group, resource=CLUSTER.plural))
+        pending: dict[str, MemberCluster] = {}
+        for kv in stored.items:
+            key = ObjectKey.parse(kv.key)
+            view = table.clusters.get(key.name)
+            obj, why = unreadable.decode(key, kv.value)
+            if view is not None and not why and (found := as_stored(view, obj)) is not view:
+                pending[key.name] = found
+        if not pending:
+            return None
+        return replace(table, clusters={**table.clusters, **pending}, version=_NO_VERSION)
+
+    async def _cluster(self, name: str, obj: Object, now: Supposition, *, deleted: bool) -> Impact:
+        table = now.table or self._state.table
         known = table.clusters.get(name)
         if known is None:
             return Impact()
@@ -83,19 +116,29 @@ class ImpactPreview:
         if supposed == known:
             return Impact()
         changed = replace(table, clusters={**table.clusters, name: supposed}, version=_NO_VERSION)
-        return await self._lost(list(self._state.paths()), Supposition(table=changed))
+        return await self._lost(list(self._state.paths()), Supposition(table=changed), now)
 
-    async def _object(self, key: ObjectKey, obj: Object) -> Impact:
+    async def _object(self, key: ObjectKey, obj: Object, now: Supposition) -> Impact:
         path = key.path()
         record = self._state.record(path)
         if record is None:
             return Impact()
-        decision = await self._evaluator.decide_as(key, obj)
-        return Impact.of(self._between(path, record, decision.placement))
+        decision = await self._evaluator.decide_as(key, obj, supposing=now)
+        losses = [each for each in self._between(path, record, decision.placement) if each.lost]
+        if not losses or self._has(path, record, decision.placement) == await self._goes_on(path, now):
+            return Impact()
+        pending = await self._pending(now, but=path)
+        self._counted[path] = self._pace()
+        return Impact.of([*losses, *pending])
 
-    async def _lost(self, paths: Iterable[str], supposition: Supposition) -> Impact:
-        """Return what the objects at `paths` lose; "" is a path of none."""
-        losses: list[ObjectImpact] = []
+    async def _lost(self, paths: Iterable[str], supposition: Supposition, now: Supposition) -> Impact:
+        """Return what the objects at `paths` lose by a change, with what others lose by those before it.
+
+        A change that makes no difference to what is decided `now` takes nothing away, even if those before it
+        do. "" is a path of none.
+        """
+        losses: dict[str, ObjectImpact] = {}
+        differs = False
         until = self._pace() + SLICE_SECONDS
         for path in paths:
             if self._pace() >= until:
@@ -104,8 +147,36 @@ class ImpactPreview:
             record = self._state.record(path) if path else None
             if record is None or not _runs(path) or self._state.placement(path) is None:
                 continue
-            losses += self._between(path, record, await self._decided(path, supposition))
-        return Impact.of(losses)
+            after = await self._decided(path, supposition)
+            for loss in self._between(path, record, after):
+                if loss.lost:
+                    losses[path] = loss
+                    differs = differs or self._has(path, record, after) != await self._goes_on(path, now)
+        if not differs:
+            return Impact()
+        pending = [each for each in await self._pending(now) if each.path not in losses]
+        moment = self._pace()
+        self._counted |= dict.fromkeys(losses, moment)
+        return Impact.of([*losses.values(), *pending])
+
+    async def _pending(self, now: Supposition, *, but: str = "") -> list[ObjectImpact]:
+        """Return what changes that were counted a moment ago take away, as far as it is not placed yet."""
+        since = self._pace() - _MOMENT_SECONDS
+        self._counted = {path: counted for path, counted in self._counted.items() if counted > since}
+        found: list[ObjectImpact] = []
+        for path in list(self._counted):
+            record = self._state.record(path)
+            if path != but and record is not None:
+                found += self._between(path, record, await self._decided(path, now))
+        return [each for each in found if each.lost]
+
+    async def _goes_on(self, path: str, now: Supposition) -> dict[str, int]:
+        """Return the replicas by cluster that an object has by what is stored now."""
+        record = self._state.record(path)
+        return self._has(path, record, await self._decided(path, now)) if record is not None else {}
+
+    def _has(self, path: str, record: ObjectRecord, after: Placement | None) -> dict[str, int]:
+        return replicas_by_cluster(path, record.reduced, after or Placement(), moved=True)
 
     async def _decided(self, path: str, supposition: Supposition) -> Placement | None:
         """Return what would be decided. Raises ConflictError for an object that keeps changing: what it
@@ -125,7 +196,7 @@ class ImpactPreview:
         yield ObjectImpact.between(
             path,
             replicas_by_cluster(path, record.reduced, stored.value),
-            replicas_by_cluster(path, record.reduced, after or Placement(), moved=True),
+            self._has(path, record, after),
         )
 
 

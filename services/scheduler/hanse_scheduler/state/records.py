@@ -133,6 +133,8 @@ def observed_of(state: SyncState) -> Observed:
         readiness=_readiness(state),
         refusal=sys.intern(state.reason or "Refused") if refused else "",
         refused_since=seconds_of(state.transition_time) if refused else 0.0,
+        refused_pods=state.refused_pods,
+        refused_pods_since=seconds_of(state.refused_pods_time) if state.refused_pods else 0.0,
     )
 
 

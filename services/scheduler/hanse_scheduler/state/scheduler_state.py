@@ -48,6 +48,7 @@ from hanse_scheduler.decide.policies import (
 )
 from hanse_scheduler.decide.workloads import WORKLOADS
 from hanse_scheduler.handshake.previous import PreviousPlacement
+from hanse_scheduler.reasons import LEFT_OUT_BY_LIMIT
 from hanse_scheduler.state.object_index import ObjectIndex
 from hanse_scheduler.state.owned_objects import OwnedObjects, OwnerPresence
 from hanse_scheduler.state.placement_index import PlacementIndex, StoredPlacement
@@ -343,6 +344,8 @@ class SchedulerState:
             return True
         if bool(after.refusal) != bool(before is not None and before.refusal):
             return True
+        if after.refused_pods != (before.refused_pods if before is not None else 0):
+            return True
         return after.unschedulable != (before.unschedulable if before else 0) or (
             after.unschedulable > 0 and before is not None and after.replicas != before.replicas
         )
@@ -363,10 +366,17 @@ class SchedulerState:
             clusters[name] = view
         self._new_table(clusters=clusters)
         if old is not None and view is not None and not view.reachable and _same_but_for_health(old, view):
-            # What is placed there stays; only replicas are on the clock now.
-            self._all_dirty([path for path in self._in_force.naming(name) if _is_workload(path)])
+            # What is placed there stays; only replicas are on the clock now, and what may go to few clusters.
+            self._all_dirty([path for path in self._in_force.naming(name) if self._is_on_the_clock(path)])
         else:
             self._all_dirty(self.paths())
+
+    def _is_on_the_clock(self, path: str) -> bool:
+        """Return whether a cluster that is lost may be replaced in an object's placement."""
+        if _is_workload(path):
+            return True
+        stored = self._in_force.get(path)
+        return stored is not None and any(each.reason == LEFT_OUT_BY_LIMIT for each in stored.value.refused)
 
     def _catalogue_changed(
         self, key: str, old: ServedKinds | None, new: ServedKinds | None, revision: int

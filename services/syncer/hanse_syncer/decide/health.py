@@ -20,6 +20,8 @@ HealthRule = Callable[[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]],
 """Returns the health for spec, status and metadata."""
 LagRule = Callable[[Mapping[str, Any], Mapping[str, Any]], bool]
 """Reports for spec and status whether fewer Pods are ready than are wanted: some may be unschedulable."""
+RefusedRule = Callable[[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]], int]
+"""Returns for spec, status and metadata how many Pods the member refuses to create."""
 ReadyRule = Callable[[Mapping[str, Any], Mapping[str, Any]], "int | None"]
 """Returns for status and metadata how many Pods of the wanted revision are ready; None if it does not say."""
 
@@ -66,6 +68,18 @@ def deployment_ready(status: Mapping[str, Any], metadata: Mapping[str, Any]) -> 
 def replicas_ready(status: Mapping[str, Any], metadata: Mapping[str, Any]) -> int | None:
     """Return how many Pods of a ReplicaSet or ReplicationController are available."""
     return count(status.get("availableReplicas")) if _observed(status, metadata) else None
+
+
+def none_refused(spec: Mapping[str, Any], status: Mapping[str, Any], metadata: Mapping[str, Any]) -> int:
+    """Return 0: the status of other kinds does not say that Pods are refused."""
+    return 0
+
+
+def refused_replicas(spec: Mapping[str, Any], status: Mapping[str, Any], metadata: Mapping[str, Any]) -> int:
+    """Return how many Pods of a Deployment, ReplicaSet or ReplicationController cannot be created."""
+    if not _observed(status, metadata) or _condition(status, "ReplicaFailure").get("status") != "True":
+        return 0
+    return max(0, count(spec.get("replicas"), 1) - count(status.get("replicas")))
 
 
 def deployment(

@@ -27,7 +27,17 @@ from hanse.kube.model.objects import Object, is_deleting
 from hanse.kube.model.objects import mapping as mapping_at
 from hanse.kube.model.untrusted import count, mapping
 from hanse_syncer.decide import health, retained
-from hanse_syncer.decide.health import HealthRule, LagRule, ReadyRule, by_conditions, never, none_ready
+from hanse_syncer.decide.health import (
+    HealthRule,
+    LagRule,
+    ReadyRule,
+    RefusedRule,
+    by_conditions,
+    never,
+    none_ready,
+    none_refused,
+    refused_replicas,
+)
 
 
 def _as_it_is(obj: Object) -> Object:
@@ -39,15 +49,17 @@ class SyncRules:
     """What the syncer knows of a kind.
 
     `strip` returns an object without what each member decides itself. Of a `stateless` kind nothing but
-    metadata is watched. `lags` says whether Pods of it may be unschedulable, `ready` how many are ready.
-    `retained` are paths that the member's controllers write: their ownership is never taken over. `withheld`
-    are paths that the federation acts on itself: members get them from override policies alone.
+    metadata is watched. `lags` says whether Pods of it may be unschedulable, `ready` how many are ready, and
+    `refused` how many the member does not let come into being. `retained` are paths that the member's
+    controllers write: their ownership is never taken over. `withheld` are paths that the federation acts on
+    itself: members get them from override policies alone.
     """
 
     health: HealthRule = by_conditions
     strip: Callable[[Object], Object] = _as_it_is
     lags: LagRule = never
     ready: ReadyRule = none_ready
+    refused: RefusedRule = none_refused
     stateless: bool = False
     retained: tuple[str, ...] = ()
     withheld: tuple[str, ...] = ()
@@ -59,10 +71,16 @@ _OTHER: Final = SyncRules()
 RULES: Final[Mapping[Kind, SyncRules]] = {
     apps.DAEMON_SET: SyncRules(health=health.daemon_set),
     apps.DEPLOYMENT: SyncRules(
-        health=health.deployment, lags=health.replicas_lag, ready=health.deployment_ready
+        health=health.deployment,
+        lags=health.replicas_lag,
+        ready=health.deployment_ready,
+        refused=refused_replicas,
     ),
     apps.REPLICA_SET: SyncRules(
-        health=health.replica_set, lags=health.replicas_lag, ready=health.replicas_ready
+        health=health.replica_set,
+        lags=health.replicas_lag,
+        ready=health.replicas_ready,
+        refused=refused_replicas,
     ),
     apps.STATEFUL_SET: SyncRules(health=health.stateful_set, lags=health.replicas_lag),
     autoscaling.HORIZONTAL_POD_AUTOSCALER: SyncRules(health=health.always),
@@ -82,7 +100,9 @@ RULES: Final[Mapping[Kind, SyncRules]] = {
     core.PERSISTENT_VOLUME_CLAIM: SyncRules(health=health.claim, retained=retained.CLAIM),
     core.POD: SyncRules(health=health.pod),
     core.POD_TEMPLATE: _STATELESS,
-    core.REPLICATION_CONTROLLER: SyncRules(health=health.replica_set, lags=health.replicas_lag),
+    core.REPLICATION_CONTROLLER: SyncRules(
+        health=health.replica_set, lags=health.replicas_lag, refused=refused_replicas
+    ),
     core.SECRET: _STATELESS,
     core.SERVICE: SyncRules(health=health.service, retained=retained.SERVICE),
     core.SERVICE_ACCOUNT: SyncRules(retained=retained.SERVICE_ACCOUNT, stateless=True),
@@ -137,6 +157,12 @@ def lags(obj: Mapping[str, Any]) -> bool:
 def ready_replicas(obj: Mapping[str, Any]) -> int | None:
     """Return how many Pods of the wanted revision are ready; None where that is not known, or not counted."""
     return _rules_of(obj).ready(mapping(obj.get("status")), mapping(obj.get("metadata")))
+
+
+def refused_pods(obj: Mapping[str, Any]) -> int:
+    """Return how many Pods of a live object its member refuses to create."""
+    rule = _rules_of(obj).refused
+    return rule(mapping(obj.get("spec")), mapping(obj.get("status")), mapping(obj.get("metadata")))
 
 
 def pod_count_field(obj: Mapping[str, Any]) -> str:

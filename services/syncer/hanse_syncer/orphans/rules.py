@@ -23,6 +23,7 @@ from hanse.federation.propagation import placeable
 from hanse.federation.references import reference_to
 from hanse.kube.kinds.kubernetes import core, networking
 from hanse.kube.model.objects import is_deleting
+from hanse.paths import parse_group
 from hanse.store import keys
 from hanse.store.keys import ObjectKey
 from hanse_syncer import ownership
@@ -57,6 +58,14 @@ def places(resources: Iterable[ApiResource]) -> list[ApiResource]:
         if fits and (identity not in chosen or resource.preferred):
             chosen[identity] = resource
     return [chosen[identity] for identity in sorted(chosen)]
+
+
+def may_be_copied(path: str) -> bool:
+    """Return whether members make objects of the kind at `path` with the labels of others, so that nobody can
+    tell whose they are.
+    """
+    group, resource, _ = path.split("/", 2)
+    return (parse_group(group), resource) in _COPIES
 
 
 def is_path(path: str) -> bool:

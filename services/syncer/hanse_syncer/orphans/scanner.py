@@ -249,7 +249,8 @@ class OrphanScanner:
     def _unexplained(self, path: str) -> bool:
         federation = self._federation
         if (
-            f"{keys.OBJECTS}/{path}" in federation.intents.broken
+            orphans.may_be_copied(path)
+            or f"{keys.OBJECTS}/{path}" in federation.intents.broken
             or f"{keys.PLACEMENTS}/{path}" in federation.placements.broken
         ):
             return False

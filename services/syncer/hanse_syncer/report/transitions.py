@@ -132,7 +132,7 @@ def applied(
     state.traceparent = subject.traceparent
     state.drift_repairs += int(repaired)
     state.delete_uid = state.delete_resource_version = ""
-    _observe(state, live)
+    _observe(state, live, now)
     contention.mark(state)
     return state
 
@@ -161,7 +161,7 @@ def confirmed(
     state.applied_hash = manifest.hash
     state.applied_generation = subject.generation
     state.placement_revision = subject.placement_revision
-    _observe(state, live)
+    _observe(state, live, now)
     contention.mark(state)
     return state
 
@@ -171,7 +171,14 @@ def contested(subject: Subject, before: SyncState | None, *, fight: Contention) 
     state = _next(subject, before)
     state.contention.CopyFrom(fight)
     if fight.removed:
-        for name in ("status", "ready_endpoints", "replicas", "unschedulable_pods"):
+        for name in (
+            "status",
+            "ready_endpoints",
+            "replicas",
+            "unschedulable_pods",
+            "refused_pods",
+            "refused_pods_time",
+        ):
             state.ClearField(name)
     contention.mark(state)
     return state
@@ -337,7 +344,7 @@ def _leave_out_status(state: SyncState, bound: str) -> None:
         state.message = f"its status there is not reported: it has {size} bytes, {bound}"
 
 
-def _observe(state: SyncState, live: Mapping[str, Any]) -> None:
+def _observe(state: SyncState, live: Mapping[str, Any], now: datetime) -> None:
     metadata = untrusted.mapping(live.get("metadata"))
     _observe_run(state, live)
     state.member_uid = untrusted.text(metadata.get("uid"))
@@ -363,6 +370,12 @@ def _observe(state: SyncState, live: Mapping[str, Any]) -> None:
         state.ready_replicas = ready
     if not kinds.lags(live):
         state.unschedulable_pods = 0
+    refused = kinds.refused_pods(live)
+    if not refused:
+        state.ClearField("refused_pods_time")
+    elif not state.refused_pods:
+        state.refused_pods_time.FromDatetime(now)
+    state.refused_pods = refused
 
 
 def _observe_run(state: SyncState, live: Mapping[str, Any]) -> None:
@@ -401,6 +414,8 @@ def _clear_member(state: SyncState) -> None:
         "replicas",
         "ready_replicas",
         "unschedulable_pods",
+        "refused_pods",
+        "refused_pods_time",
         "failures",
         "delete_uid",
         "delete_resource_version",

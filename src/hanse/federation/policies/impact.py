@@ -27,6 +27,9 @@ RUNS: Final = frozenset(
 UNKNOWN: Final = "unknown"
 """Value of the annotation for a change of which nobody can say what it takes away."""
 
+ALL: Final = "removed=999999999999,moved=999999999999"
+"""Value of the annotation for who takes everything away, and has said so."""
+
 _CONFIRMED: Final = re.compile(r"removed=(\d{1,12}),moved=(\d{1,12})(?:\s.*)?", re.DOTALL)
 
 
@@ -39,6 +42,11 @@ class ObjectImpact:
     replicas: int
     removed: int
     moved: int
+
+    @property
+    def lost(self) -> int:
+        """How many replicas do not run on where they do."""
+        return self.removed + self.moved
 
     @property
     def emptied(self) -> bool:
@@ -67,7 +75,7 @@ class Impact:
     @classmethod
     def of(cls, losses: Iterable[ObjectImpact]) -> Impact:
         """Return the sum."""
-        found = [each for each in losses if each.removed or each.moved]
+        found = [each for each in losses if each.lost]
         return cls(
             objects=len(found),
             replicas=sum(each.replicas for each in found),

@@ -27,16 +27,26 @@ MAX_UNRESOLVED: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What policies can name: the labels of each cluster by its name, and the plural of each kind by group
-    and name."""
+    """What policies can name: the labels of each cluster by its name, and by group and name the plural of
+    each kind and the versions in which it is served; of a kind without versions they are not known."""
 
     clusters: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     kinds: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    versions: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
 
 
 def kinds_of(resources: Iterable[ResourceInfo]) -> dict[tuple[str, str], str]:
     """Return the plural of each kind that is served, by group and name."""
     return {(info.group, info.kind): info.plural for info in resources}
+
+
+def versions_of(resources: Iterable[ResourceInfo]) -> dict[tuple[str, str], frozenset[str]]:
+    """Return the versions of each kind that is served, by group and name."""
+    found: dict[tuple[str, str], frozenset[str]] = {}
+    for info in resources:
+        known = found.get((info.group, info.kind), frozenset())
+        found[info.group, info.kind] = known | {info.version}
+    return found
 
 
 def unresolved(policy: Object, known: Known) -> list[str]:
@@ -60,13 +70,17 @@ def _objects(spec: Object, known: Known) -> Iterator[str]:
     for index, selector in enumerate(selectors):
         where = f"spec.resourceSelectors[{index}]"
         said, kind = str(mapping(selector).get("apiVersion", "")), str(mapping(selector).get("kind", ""))
-        group, _ = parse_api_version(said)
+        group, version = parse_api_version(said)
+        versions = known.versions.get((group, kind), ())
         plural = known.kinds.get((group, kind))
         if plural is None:
             hint = _kind_hint(group, kind, known)
             yield f"{where}: the federation serves no kind {kind!r} of {said or 'v1'}{hint}"
         elif not placeable(group, plural):
             yield f"{where}: objects of kind {kind} never leave the federation, whatever a policy says"
+        elif said and versions and version not in versions:
+            others = ", ".join(f"{group}/{each}" if group else each for each in sorted(versions))
+            yield f"{where}: kind {kind!r} is not served as {said!r}, but as {others}"
 
 
 def _kind_hint(group: str, kind: str, known: Known) -> str:
@@ -87,7 +101,25 @@ def _choice(spec: Object, where: str, known: Known) -> Iterator[str]:
         except HanseError:
             return  # which validation says
         if not any(selector.matches(each) for each in known.clusters.values()):
-            yield f"{where}.clusterSelector matches no cluster"
+            yield f"{where}.clusterSelector matches no cluster{_label_hint(labels, known)}"
+
+
+def _label_hint(selector: Object, known: Known) -> str:
+    """Return which label of a selector no cluster has, and what may have been meant; "" if each is there."""
+    wanted = [(key, [value]) for key, value in mapping(selector, "matchLabels").items()]
+    wanted += [
+        (str(each.get("key")), sequence(each, "values"))
+        for each in map(mapping, sequence(selector, "matchExpressions"))
+        if each.get("operator") in ("In", "Exists")
+    ]
+    for key, values in wanted:
+        there = {labels[key] for labels in known.clusters.values() if key in labels}
+        if not there:
+            keys = {name for labels in known.clusters.values() for name in labels}
+            return f", and none has the label {key!r}{_hint(key, keys)}"
+        if values and not there.intersection(map(str, values)):
+            return f", and none has {values[0]!r} as its {key!r}{_hint(str(values[0]), there)}"
+    return ""
 
 
 def _clusters(names: Iterable[Any], where: str, known: Known, *, but: str = "") -> Iterator[str]:

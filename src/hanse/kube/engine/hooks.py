@@ -8,6 +8,7 @@ which takes them as constructor arguments.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -26,7 +27,8 @@ class AdmissionRequest:
 
     `object` is what will be stored (for DELETE: what is being deleted); `old` is what is stored now, None
     on CREATE. Both may be looked at, neither may be changed in place. `warnings` go to the client as
-    Warning headers.
+    Warning headers. What is entered into `until_done` ends with the write, stored or not; it is the same each
+    time that one write is asked about.
     """
 
     operation: Operation
@@ -38,6 +40,7 @@ class AdmissionRequest:
     user: User
     dry_run: bool
     warnings: list[str] = field(default_factory=list)
+    until_done: AsyncExitStack = field(default_factory=AsyncExitStack)
     written: Object | None = None
     """What the client wrote, before defaults; None where nobody wrote an object."""
 

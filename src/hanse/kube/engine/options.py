@@ -5,6 +5,7 @@ Next: `hanse.kube.engine.resources.store`.
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -44,7 +45,8 @@ class WriteOptions:
     `field_manager` is who is recorded in managedFields, "" for the user's name. `force` takes fields over
     from other managers in a server-side apply. `field_validation` is what happens to unknown fields and to
     those that are `repeated` in the text of the request; with Warn, `warnings` is filled with a sentence for
-    each.
+    each. What an admission enters into `until_done` ends with the write, stored or not; each call of a verb
+    has its own.
     """
 
     user: User = SYSTEM
@@ -53,6 +55,7 @@ class WriteOptions:
     field_validation: FieldValidation = "Ignore"
     force: bool = False
     warnings: list[str] = field(default_factory=list)
+    until_done: AsyncExitStack = field(default_factory=AsyncExitStack, repr=False, compare=False)
     repeated: Repeated = NOTHING_REPEATED
 
     @property
@@ -66,6 +69,7 @@ class DeleteOptions:
     """How to delete. `uid` and `resource_version` are preconditions, None for none.
 
     `propagation` "" keeps the finalizers that are there. `grace_seconds` None means the object's own.
+    `until_done` is as for `WriteOptions`.
     """
 
     user: User = SYSTEM
@@ -75,3 +79,4 @@ class DeleteOptions:
     grace_seconds: int | None = None
     dry_run: bool = False
     warnings: list[str] = field(default_factory=list)
+    until_done: AsyncExitStack = field(default_factory=AsyncExitStack, repr=False, compare=False)

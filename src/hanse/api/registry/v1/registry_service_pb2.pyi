@@ -140,6 +140,7 @@ class UnjoinClusterRequest(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     ORPHAN_OBJECTS_FIELD_NUMBER: _builtins.int
     FORCE_FIELD_NUMBER: _builtins.int
+    CONFIRM_IMPACT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"clusters/{cluster}"."""
     etag: _builtins.str
@@ -148,6 +149,10 @@ class UnjoinClusterRequest(_message.Message):
     """Leave the objects there, and take only Hanse's marks off them."""
     force: _builtins.bool
     """Drop the cluster even if it cannot be reached. What Hanse put there stays there."""
+    confirm_impact: _builtins.str
+    """Confirms what the unjoin takes away from what runs, as the annotation hanse.dev/confirm-impact does. Example:
+    "removed=6,moved=0". The refusal of an unjoin that needs it names the value.
+    """
     def __init__(
         self,
         *,
@@ -155,10 +160,11 @@ class UnjoinClusterRequest(_message.Message):
         etag: _builtins.str = ...,
         orphan_objects: _builtins.bool = ...,
         force: _builtins.bool = ...,
+        confirm_impact: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "force", b"force", "name", b"name", "orphan_objects", b"orphan_objects"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirm_impact", b"confirm_impact", "etag", b"etag", "force", b"force", "name", b"name", "orphan_objects", b"orphan_objects"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -267,6 +273,11 @@ class UpdateClusterRequest(_message.Message):
 
     CLUSTER_FIELD_NUMBER: _builtins.int
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    CONFIRM_IMPACT_FIELD_NUMBER: _builtins.int
+    confirm_impact: _builtins.str
+    """Confirms what the change takes away from what runs, as the annotation hanse.dev/confirm-impact does. Example:
+    "removed=6,moved=0". The refusal of a change that needs it names the value.
+    """
     @_builtins.property
     def cluster(self) -> _cluster_pb2.Cluster:
         """The cluster with its new values; name is required, etag is checked if set."""
@@ -280,10 +291,11 @@ class UpdateClusterRequest(_message.Message):
         *,
         cluster: _cluster_pb2.Cluster | None = ...,
         update_mask: _field_mask_pb2.FieldMask | None = ...,
+        confirm_impact: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "update_mask", b"update_mask"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "confirm_impact", b"confirm_impact", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

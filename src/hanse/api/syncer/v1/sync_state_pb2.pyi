@@ -198,6 +198,8 @@ class SyncState(_message.Message):
     CONTENTION_FIELD_NUMBER: _builtins.int
     FINGERPRINT_FIELD_NUMBER: _builtins.int
     READY_REPLICAS_FIELD_NUMBER: _builtins.int
+    REFUSED_PODS_FIELD_NUMBER: _builtins.int
+    REFUSED_PODS_TIME_FIELD_NUMBER: _builtins.int
     RUN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"syncStates/{group}/{resource}/{namespace}/{object}/{cluster}", with "core" for the core group and "_" for
@@ -254,6 +256,10 @@ class SyncState(_message.Message):
     says; a lower bound while both are counted apart. Unset if it does not say yet: its controller has not seen that
     revision.
     """
+    refused_pods: _builtins.int
+    """For Deployments, ReplicaSets and ReplicationControllers: Pods that the member's API server refuses to create, as a
+    quota or an admission does (condition ReplicaFailure). They never get ready there.
+    """
     @_builtins.property
     def object(self) -> _object_reference_pb2.ObjectReference:
         """The object."""
@@ -283,6 +289,10 @@ class SyncState(_message.Message):
     @_builtins.property
     def contention(self) -> Global___Contention:
         """Repairs that follow each other; unset once what was put right has stayed so for a while."""
+
+    @_builtins.property
+    def refused_pods_time(self) -> _timestamp_pb2.Timestamp:
+        """Since when there are any; unset if there are none."""
 
     @_builtins.property
     def run(self) -> _job_run_pb2.JobRun:
@@ -321,11 +331,13 @@ class SyncState(_message.Message):
         contention: Global___Contention | None = ...,
         fingerprint: _builtins.bytes = ...,
         ready_replicas: _builtins.int | None = ...,
+        refused_pods: _builtins.int = ...,
+        refused_pods_time: _timestamp_pb2.Timestamp | None = ...,
         run: _job_run_pb2.JobRun | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_ready_replicas", b"_ready_replicas", "_replicas", b"_replicas", "apply_time", b"apply_time", "contention", b"contention", "create_time", b"create_time", "object", b"object", "ready_replicas", b"ready_replicas", "replicas", b"replicas", "run", b"run", "transition_time", b"transition_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ready_replicas", b"_ready_replicas", "_replicas", b"_replicas", "apply_time", b"apply_time", "contention", b"contention", "create_time", b"create_time", "object", b"object", "ready_replicas", b"ready_replicas", "refused_pods_time", b"refused_pods_time", "replicas", b"replicas", "run", b"run", "transition_time", b"transition_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ready_replicas", b"_ready_replicas", "_replicas", b"_replicas", "applied_generation", b"applied_generation", "applied_hash", b"applied_hash", "apply_time", b"apply_time", "cluster", b"cluster", "contention", b"contention", "create_time", b"create_time", "delete_resource_version", b"delete_resource_version", "delete_uid", b"delete_uid", "drift_repairs", b"drift_repairs", "failures", b"failures", "fingerprint", b"fingerprint", "health", b"health", "member_generation", b"member_generation", "member_resource_version", b"member_resource_version", "member_uid", b"member_uid", "message", b"message", "name", b"name", "object", b"object", "phase", b"phase", "placement_revision", b"placement_revision", "ready_endpoints", b"ready_endpoints", "ready_replicas", b"ready_replicas", "reason", b"reason", "replicas", b"replicas", "revision", b"revision", "run", b"run", "status", b"status", "traceparent", b"traceparent", "transition_time", b"transition_time", "unschedulable_pods", b"unschedulable_pods", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ready_replicas", b"_ready_replicas", "_replicas", b"_replicas", "applied_generation", b"applied_generation", "applied_hash", b"applied_hash", "apply_time", b"apply_time", "cluster", b"cluster", "contention", b"contention", "create_time", b"create_time", "delete_resource_version", b"delete_resource_version", "delete_uid", b"delete_uid", "drift_repairs", b"drift_repairs", "failures", b"failures", "fingerprint", b"fingerprint", "health", b"health", "member_generation", b"member_generation", "member_resource_version", b"member_resource_version", "member_uid", b"member_uid", "message", b"message", "name", b"name", "object", b"object", "phase", b"phase", "placement_revision", b"placement_revision", "ready_endpoints", b"ready_endpoints", "ready_replicas", b"ready_replicas", "reason", b"reason", "refused_pods", b"refused_pods", "refused_pods_time", b"refused_pods_time", "replicas", b"replicas", "revision", b"revision", "run", b"run", "status", b"status", "traceparent", b"traceparent", "transition_time", b"transition_time", "unschedulable_pods", b"unschedulable_pods", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__ready_replicas: _TypeAlias = _typing.Literal["ready_replicas"]  # noqa: Y015
     _WhichOneofArgType__ready_replicas: _TypeAlias = _typing.Literal["_ready_replicas", b"_ready_replicas"]  # noqa: Y015

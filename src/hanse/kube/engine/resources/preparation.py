@@ -161,6 +161,7 @@ class ObjectPreparation:
             request = AdmissionRequest(
                 operation=operation, info=stored, key=key, object=new, old=old, subresource=subresource,
                 user=options.user, dry_run=options.dry_run, warnings=options.warnings, written=written,
+                until_done=options.until_done,
             )  # fmt: skip
             new = await admission.admit(request)
         decoded = new is read and stored is info
@@ -198,5 +199,6 @@ class ObjectPreparation:
             request = AdmissionRequest(
                 operation="DELETE", info=info, key=key, object=old, old=old, subresource="",
                 user=options.user, dry_run=options.dry_run, warnings=options.warnings,
+                until_done=options.until_done,
             )  # fmt: skip
             await admission.admit(request)

@@ -7,9 +7,11 @@ one loop; there are no locks. Reads are in `hanse.kube.engine.cache`. Next:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from hanse.kube.engine.cache import ObjectCache
 from hanse.kube.engine.expiry import EventLeases
@@ -29,6 +31,8 @@ from hanse.kube.model.objects import Object
 from hanse.store import Store
 from hanse.store.keys import ObjectKey
 from hanse.turns import Turns
+
+_Options = TypeVar("_Options", WriteOptions, DeleteOptions)
 
 
 class ResourceStore:
@@ -78,7 +82,8 @@ class ResourceStore:
         Raises AlreadyExistsError, InvalidArgumentError (InvalidObjectError for broken rules), NotFoundError
         for a namespace that does not exist, PermissionDeniedError for one that is being deleted.
         """
-        return await self._creation.create(info, obj, namespace=namespace, options=options or WriteOptions())
+        async with _own(options or WriteOptions()) as options:
+            return await self._creation.create(info, obj, namespace=namespace, options=options)
 
     async def update(
         self,
@@ -95,10 +100,10 @@ class ResourceStore:
         A resourceVersion in the object is an optimistic lock. Raises NotFoundError, ConflictError,
         InvalidArgumentError.
         """
-        return await self._updates.update(
-            info, obj, namespace=namespace, name=name, subresource=subresource,
-            options=options or WriteOptions(),
-        )  # fmt: skip
+        async with _own(options or WriteOptions()) as options:
+            return await self._updates.update(
+                info, obj, namespace=namespace, name=name, subresource=subresource, options=options
+            )
 
     async def patch(
         self,
@@ -115,14 +120,14 @@ class ResourceStore:
 
         `patch` is decoded JSON. Raises as `update`; StatusConflictError if an apply meets other managers.
         """
-        options = options or WriteOptions()
         checks.check_writable(info, "patch")
         key = checks.key_of(info, namespace, name)
-        if patch_type == "apply":
-            return await self._apply.apply(info, key, patch, subresource=subresource, options=options)
-        patched = await self._updates.patch(
-            info, key, patch, patch_type=patch_type, subresource=subresource, options=options
-        )
+        async with _own(options or WriteOptions()) as options:
+            if patch_type == "apply":
+                return await self._apply.apply(info, key, patch, subresource=subresource, options=options)
+            patched = await self._updates.patch(
+                info, key, patch, patch_type=patch_type, subresource=subresource, options=options
+            )
         return patched, False
 
     async def modify(
@@ -140,10 +145,9 @@ class ResourceStore:
         `change` gets the object (without hidden annotations) and returns the new one, or None for no write.
         It may be called several times.
         """
-        return await self._updates.modify(
-            info, checks.key_of(info, namespace, name), change, subresource=subresource,
-            options=options or WriteOptions(),
-        )  # fmt: skip
+        key = checks.key_of(info, namespace, name)
+        async with _own(options or WriteOptions()) as options:
+            return await self._updates.modify(info, key, change, subresource=subresource, options=options)
 
     async def release(self, info: ResourceInfo, *, namespace: str = "", name: str, finalizer: str) -> None:
         """Take a finalizer off, whatever else is in the object: what another release has let in must not
@@ -161,8 +165,16 @@ class ResourceStore:
         Raises NotFoundError; ConflictError if a precondition does not hold.
         """
         key = checks.key_of(info, namespace, name)
-        return await self._deletion.delete(info, key, options=options or DeleteOptions())
+        async with _own(options or DeleteOptions()) as options:
+            return await self._deletion.delete(info, key, options=options)
 
     def check_version(self, info: ResourceInfo, key: ObjectKey, version: str, revision: int) -> None:
         """Raise ConflictError if the resourceVersion that a client holds is not that of the stored object."""
         self._context.check_version(info, key, version, revision)
+
+
+@asynccontextmanager
+async def _own(options: _Options) -> AsyncIterator[_Options]:
+    """Give a call what ends with it; options may be shared by several."""
+    async with AsyncExitStack() as stack:
+        yield replace(options, until_done=stack)
