@@ -45,6 +45,7 @@ SCENARIOS: dict[str, Scenario] = {
     "generated": scenarios_reads.generated,
     "objects": scenarios_mistakes.objects,
     "requests": scenarios_mistakes.requests,
+    "sizes": scenarios_mistakes.sizes,
 }
 
 # Nothing but namespaces is looked after, so that objects stay as requests leave them.

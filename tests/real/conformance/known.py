@@ -126,6 +126,10 @@ KNOWN: tuple[Known, ...] = (
     Known(r"tables StorageVersionMigration .*\[0\]\.format", "a name is a name; kubectl prints the same"),
     Known(r"tables whole \w+ \.rows\[0\]\.object: ours nothing", "null and nothing are the same to clients"),
     Known(r"tables bad include HTTP: ours 200", "an unknown includeObject shows no object"),
+    Known(
+        r"sizes too much text HTTP: ours 413 .* real 500",
+        "too large is too large, where kube-apiserver passes on what its client of etcd says",
+    ),
     Known(r"custom crd ", "a CRD is established at once, and its finalizer is there from the start"),
     Known(
         r"custom \d+ \w+ \.details\.causes",
