@@ -12,7 +12,7 @@ Pure. Next: `hanse_syncer.dry_runs.asking`, which asks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from hanse.api.registry.v1.cluster_pb2 import ApiCatalogue, Cluster
@@ -30,7 +30,7 @@ def groups(
     group_resource: tuple[str, str],
     cluster_of: Callable[[str], Cluster | None],
     catalogue_of: Callable[[str], ApiCatalogue | None],
-) -> list[Sequence[ClusterPlacement]]:
+) -> list[list[ClusterPlacement]]:
     """Return the members to ask, those of one version together, in the order in which to try them.
 
     `group_resource` is the object's ("" for core). Names are sorted, so that the same one is asked each time.
