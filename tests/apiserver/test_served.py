@@ -472,3 +472,21 @@ def test_a_range_of_ports_that_is_none_is_refused(said: str) -> None:
     """The error names the setting."""
     with pytest.raises(ConfigError, match="service_node_ports"):
         ApiserverSettings(etcd_endpoints=("http://127.0.0.1:1",), service_node_ports=said).node_ports()
+
+
+async def test_who_creates_what_nothing_obeys_is_warned(world: World) -> None:
+    """A Role grants nothing here, and a Pod goes nowhere; Hanse's own services are told nothing."""
+    made: list[tuple[str, Object]] = [
+        ("/apis/rbac.authorization.k8s.io/v1/clusterroles", {"rules": []}),
+        ("/api/v1/namespaces/shop/pods", {"spec": {"containers": [{"name": "c", "image": "i"}]}}),
+    ]
+    for path, fields in made:
+        async with world.admin.post(path, json={"metadata": {"name": "x"}, **fields}) as answer:
+            assert answer.status == 201, await answer.text()
+            warnings = answer.headers.getall("Warning")
+            assert any("goes to no cluster unless a policy selects it" in each for each in warnings)
+            assert any("grants nothing" in each for each in warnings) == ("clusterroles" in path)
+    async with world.admin.post(
+        "/api/v1/namespaces/shop/configmaps", json={"metadata": {"name": "x"}}
+    ) as answer:
+        assert (answer.status, "Warning" in answer.headers) == (201, False)

@@ -16,7 +16,7 @@ from hanse.kube.kinds.catalogue import Catalogue
 from hanse.kube.kinds.strategies.kubernetes import kubernetes
 from hanse.store import MemoryStore
 from tests.kube.server.world import World
-from tests.real.conformance import scenarios_mistakes, scenarios_reads, scenarios_writes
+from tests.real.conformance import scenarios_mistakes, scenarios_owned, scenarios_reads, scenarios_writes
 from tests.real.conformance.compare import differences
 from tests.real.conformance.known import KNOWN
 from tests.real.conformance.sides import Side
@@ -44,7 +44,9 @@ SCENARIOS: dict[str, Scenario] = {
     "custom": scenarios_reads.custom_kinds,
     "generated": scenarios_reads.generated,
     "objects": scenarios_mistakes.objects,
+    "owned": scenarios_owned.owned,
     "requests": scenarios_mistakes.requests,
+    "sizes": scenarios_mistakes.sizes,
 }
 
 # Nothing but namespaces is looked after, so that objects stay as requests leave them.

@@ -3,8 +3,9 @@
 Owns `FederationAdmission`. Objects that can be in members get the finalizer `hanse.dev/sync`, Clusters
 `hanse.dev/unjoin`; an update cannot take them off (only the members' confirmation, or the registry, does).
 The traceparent of the change goes into an annotation that is never served, and so does what the schema of a
-custom resource filled in. A placement annotation that makes
-no sense is not refused here: the scheduler says so in an event, and the placement before it stays in force.
+custom resource filled in. Who creates an object that nothing here obeys, or that goes nowhere, is warned. A
+placement annotation that makes no sense is not refused here: the scheduler says so in an event, and the
+placement before it stays in force.
 
 Stateless; runs inside the request's task. Next: `hanse_apiserver.finalize`.
 """
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from hanse.errors import PermissionDeniedError
-from hanse.federation.propagation import placeable
+from hanse.federation.propagation import hints, placeable
 from hanse.federation.stored.authorship import with_defaulted
 from hanse.federation.tracing import with_traceparent
 from hanse.kube.engine.hooks import AdmissionRequest
@@ -27,7 +28,7 @@ from hanse.kube.kinds.strategy import NO_STRATEGY
 from hanse.kube.model.fielderrors import FieldError, invalid
 from hanse.kube.model.objects import Object, is_deleting, mapping, sequence
 from hanse.process.telemetry import inject_traceparent
-from hanse.security.auth import service_name
+from hanse.security.auth import SERVICES, service_name
 from hanse.well_known import DEFAULTED, GROUP, SYNC_FINALIZER, TRACEPARENT, UNJOIN_FINALIZER
 
 PERMANENT_NAMESPACES: Final = ("default", "kube-system", "kube-public")
@@ -54,6 +55,8 @@ class FederationAdmission:
             return request.object
         if request.subresource:
             return request.object
+        if request.operation == "CREATE":
+            _warn(request)
         if self._node_ports is not None and core.SERVICE.matches(request.object):
             problems = list(node_port_errors(request, self._node_ports))
             if problems:
@@ -64,6 +67,14 @@ class FederationAdmission:
         if request.info.strategy is NO_STRATEGY and request.written is not None:
             obj = with_defaulted(obj, written=request.written, old=request.old)
         return with_traceparent(obj, inject_traceparent())
+
+
+def _warn(request: AdmissionRequest) -> None:
+    """Say what the author of an object may not expect; Hanse's own services know it."""
+    if SERVICES in request.user.groups:
+        return
+    found = hints(request.info.storage_group, request.info.storage_resource, request.object)
+    request.warnings.extend(each for each in found if each not in request.warnings)
 
 
 def node_port_errors(request: AdmissionRequest, ports: range) -> Iterator[FieldError]:

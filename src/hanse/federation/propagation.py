@@ -83,6 +83,29 @@ def placeable(group: str, resource: str) -> bool:
     return group not in _NEVER_GROUPS and (group, resource) not in _NEVER_RESOURCES
 
 
+_UNUSED_GROUPS: Final = {
+    "rbac.authorization.k8s.io": "grants nothing in the federation, whose settings say who may do what",
+    "admissionregistration.k8s.io": "is not called in the federation",
+    "apiregistration.k8s.io": "serves no API in the federation",
+    "flowcontrol.apiserver.k8s.io": "orders no requests in the federation",
+}
+"""What the federation does not do by the objects of a group, by group."""
+
+
+def hints(group: str, resource: str, obj: Object) -> list[str]:
+    """Return what whoever writes an object may not expect: that nothing here obeys it, or that it stays here.
+
+    Nothing of what speaks of the federation itself, and nothing of what follows its Service.
+    """
+    named = f"{obj.get('apiVersion')} {obj.get('kind')}"
+    unused = _UNUSED_GROUPS.get(group)
+    found = [f"{named} {unused}"] if unused else []
+    stays = placeable(group, resource) and not propagates(group, resource)
+    if stays and not followed_service(group, resource, obj):
+        found.append(f"{named} goes to no cluster unless a policy selects it")
+    return found
+
+
 def object_propagates(group: str, resource: str, obj: Object) -> bool:
     """Report whether this very object goes to members.
 

@@ -43,12 +43,23 @@ KNOWN: tuple[Known, ...] = (
         r".* ReplicationController .*managedFields.*f:template",
         "its template is a pointer in Go, so that its containers count as set; that of other kinds is not",
     ),
-    Known(r"kinds .* CronJob .*jobTemplate\.metadata: ours nothing", "an empty object that says nothing"),
+    Known(
+        r"(kinds|owned) .* CronJob .*jobTemplate\.metadata: ours nothing", "an empty object that says nothing"
+    ),
     Known(r".* PersistentVolume(Claim)? .*metadata\.finalizers: ours nothing", _MEMBER),
     Known(
-        r"kinds create Namespace .*f:finalizers", "the namespace's finalizer is no user's field either way"
+        r"(kinds|owned) create Namespace .*f(inalizers|:spec)",
+        "the namespace's finalizer is no user's field either way",
     ),
-    Known(r"kinds .* Pod \.spec\.(priority|preemptionPolicy|tolerations): ours nothing", _MEMBER),
+    Known(r"(kinds|owned) .* Pod \.spec\.(priority|preemptionPolicy|tolerations): ours nothing", _MEMBER),
+    Known(
+        r"owned .*\.spec\.(username|extra): ours",
+        "the two servers know their clients by other names; neither takes what the client says",
+    ),
+    Known(
+        r"owned .*metadata\.managedFields: ours .*f:signerName",
+        "a request's spec never changes, and kube-apiserver does not record who wrote it",
+    ),
     Known(r"apply-deployments [45] \w HTTP: ours 400 .* real 500", _CODE),
     Known(
         r"apply-deployments 6 o HTTP: ours 400 .* real 422",
@@ -126,6 +137,10 @@ KNOWN: tuple[Known, ...] = (
     Known(r"tables StorageVersionMigration .*\[0\]\.format", "a name is a name; kubectl prints the same"),
     Known(r"tables whole \w+ \.rows\[0\]\.object: ours nothing", "null and nothing are the same to clients"),
     Known(r"tables bad include HTTP: ours 200", "an unknown includeObject shows no object"),
+    Known(
+        r"sizes too much text HTTP: ours 413 .* real 500",
+        "too large is too large, where kube-apiserver passes on what its client of etcd says",
+    ),
     Known(r"custom crd ", "a CRD is established at once, and its finalizer is there from the start"),
     Known(
         r"custom \d+ \w+ \.details\.causes",

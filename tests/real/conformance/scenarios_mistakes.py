@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
 
@@ -226,3 +227,24 @@ async def requests(side: Side) -> None:
     )
     await send("unknown field warned", "POST", CM, {**config_map("z"), "nope": 1}, fieldManager="m")
     await send("too large", "POST", CM, config_map("x", {"a": "x" * (4 << 20)}))
+
+
+async def sizes(side: Side) -> None:
+    """How large an object may be, which is not how long its JSON is."""
+    send, full = side.send, '"' * (1 << 20)
+    await side.create("full", config_map("full", {"a": full}))
+    await send("a full one", "GET", f"{CM}/full")
+    await send("a byte more", "POST", CM, config_map("more", {"a": full, "b": "x"}))
+    await send("grown", "PATCH", f"{CM}/full", {"data": {"b": "x"}}, content=PATCHES["merge"])
+    applied = config_map("applied", {"a": full})
+    await send("applied", "PATCH", f"{CM}/applied", applied, content=PATCHES["apply"], fieldManager="m")
+    data = b64encode(full.encode()).decode()
+    await side.create("binary", {**config_map("binary"), "binaryData": {"a": data}})
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "full"}, "data": {"a": data}}
+    await side.create("secret", secret)
+    more = {**secret, "metadata": {"name": "more"}, "data": {"a": data, "b": "eA=="}}
+    await side.create("more secret", more)
+    await send("a long body", "POST", CM, config_map("long", {"a": full * 2}))
+    large = workload("Deployment")
+    large["spec"]["template"]["spec"]["containers"][0]["args"] = ["x" * (2 << 20)]
+    await side.create("too much text", large)

@@ -43,6 +43,7 @@ _CORE = {
     "ServiceAccount",
 }
 _CLUSTERED = {
+    "CertificateSigningRequest",
     "ClusterRole",
     "ClusterRoleBinding",
     "CustomResourceDefinition",

@@ -36,6 +36,11 @@ SEED: Final = 9
 SAMPLE: Final = 2_500
 """Broken objects that are compared here; `python -m tests.real.verdicts` compares all of some 27 000."""
 
+DROPPED: Final = {
+    "Pod/pod": ["spec.containers[main].lifecycle.stopSignal"],
+    "EndpointSlice/selectorless-1": ["endpoints[0].deprecatedTopology"],
+}
+"""What a kube-apiserver of that version takes and does not store: the difference is shown."""
 ACCOUNT: Final = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/default"
 
 
@@ -103,7 +108,9 @@ async def test_nothing_of_what_is_valid_is_taken_for_rewritten(sides: Sides, obj
         body=orjson.dumps(obj),
         headers={"Content-Type": "application/json", "Accept": "application/json"},
     )
-    assert [str(each) for each in rewritings(orjson.loads(answer[2]), kinds.without_members_own(obj))] == []
+    sent = kinds.without_write_only(kinds.without_members_own(obj))
+    found = [each.path for each in rewritings(orjson.loads(answer[2]), sent)]
+    assert found == DROPPED.get(label(obj), [])
 
 
 async def test_broken_objects_get_the_same_verdict(sides: Sides) -> None:

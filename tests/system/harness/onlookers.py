@@ -36,7 +36,7 @@ class Onlookers:
         self.overlaps: list[str] = []
         """What was in two members at once, in words."""
         self.history: list[tuple[str, str, str, str]] = []
-        """Member, resource, event and name, as they came."""
+        """Member, resource, event and name; in order for each member and resource."""
         self._threads = [
             threading.Thread(target=self._follow, args=(cluster, resource), daemon=True)
             for cluster in members
@@ -60,15 +60,14 @@ class Onlookers:
         for thread in self._threads:
             thread.join(15)
 
-    def homes(self, resource: str, name: str) -> list[str]:
-        """The members in which an object appeared, one after another."""
+    def homes(self, resource: str, name: str) -> set[str]:
+        """The members in which an object was seen."""
         with self._lock:
-            found = [
+            return {
                 cluster
                 for cluster, what, event, which in self.history
                 if (what, which) == (resource, name) and event != "DELETED"
-            ]
-        return [each for number, each in enumerate(found) if not number or found[number - 1] != each]
+            }
 
     def _follow(self, cluster: str, resource: str) -> None:
         api, path = self._members[cluster], collection(resource, self._namespace)

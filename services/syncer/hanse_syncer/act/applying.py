@@ -192,7 +192,7 @@ class Applying:
         if is_deleting(live):
             raise _being_deleted()
         return await self._recorder.applied(
-            request, manifest, live, repaired=repaired, caveat=delivered.caveat
+            request, manifest, live, repaired=repaired, caveat=delivered.caveat, sent=delivered.sent
         )
 
     async def resolve(self, request: SyncRequest, manifest: Manifest) -> Result | None:

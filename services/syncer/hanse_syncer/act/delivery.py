@@ -17,6 +17,7 @@ Concurrency: called for one object at a time. Next: `hanse_syncer.decide.takeove
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
@@ -42,10 +43,14 @@ _UNTOLD: Final = Answer(503, {}, b"what stands in the way would be taken over fi
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The last answer, and what should be said if it is a success."""
+    """The last answer, and what should be said if it is a success.
+
+    `sent` is the manifest that was sent in the end, None for the very one that was to be delivered.
+    """
 
     answer: Answer
     caveat: Caveat | None = None
+    sent: Manifest | None = None
 
 
 class Delivery:
@@ -92,7 +97,8 @@ class Delivery:
             reduced = inapplicable.without(manifest.object, found.lacking)
             if reduced is None:
                 raise _refused("FieldsNotServed", answer)
-            missed = inapplicable.written(manifest.object, found.lacking)
+            # In a thread: the first time it loads what is known of all kinds.
+            missed = await asyncio.to_thread(inapplicable.written, manifest.object, found.lacking)
             manifest, caveat = manifest.of(reduced), inapplicable.lacking_caveat(missed) if missed else None
             answer = await self._send(target, manifest, uid=uid)
             found = inapplicable.problems(answer)
@@ -101,7 +107,7 @@ class Delivery:
             answer = await self._without_apply(target, manifest, uid=uid)
         elif found is not None:
             raise _refused("SchemaMismatch" if found.mistyped else "FieldsNotServed", answer)
-        return Delivered(answer, caveat)
+        return Delivered(answer, caveat, sent=manifest)
 
     async def _send(self, target: MemberObject, manifest: Manifest, *, uid: str) -> Answer:
         if uid:

@@ -67,8 +67,12 @@ class StateRecorder:
         *,
         repaired: bool,
         caveat: Caveat | None = None,
+        sent: Manifest | None = None,
     ) -> Result | None:
-        """Record an apply; `live` is what the member answered. `repaired` counts a repair of drift."""
+        """Record an apply; `live` is what the member answered. `repaired` counts a repair of drift.
+
+        `sent` is what was sent of the manifest, None for all of it.
+        """
         context = self._context
         if repaired:
             context.metrics.repairs.add(1, {"hanse.cluster": context.cluster})
@@ -80,7 +84,7 @@ class StateRecorder:
         caveat = caveat or fingerprints.caveat_of(live)
         if caveat is None:
             caveat = await context.turns.run(
-                is_heavy(live), rewritten.caveat_of, live, manifest.object, request.sealed
+                is_heavy(live), rewritten.caveat_of, live, (sent or manifest).object, request.sealed
             )
         subject, now = request.subject(context.cluster), context.clock()
         if request.state is not None and request.state.applied_hash != manifest.hash:

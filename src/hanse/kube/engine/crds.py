@@ -13,7 +13,7 @@ import asyncio
 import hashlib
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -265,6 +265,7 @@ def _info(spec: Object, names: Object, version: dict[str, Any], storage: str) ->
         storage_version=storage,
         storage_resource=str(names["plural"]),
         custom=True,
+        deprecation=_deprecation(spec, version),
         schema=schema or {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
         columns=columns,
         selectable=tuple(
@@ -418,6 +419,15 @@ def _unserved(group: str, plural: str) -> ResourceInfo:
         group=group, version="v1", kind=plural, plural=plural, singular=plural, namespaced=True,
         storage_group=group, storage_version="v1", storage_resource=plural, custom=True,
     )  # fmt: skip
+
+
+def _deprecation(spec: Mapping[str, Any], version: Mapping[str, Any]) -> str:
+    """Return what whoever uses a version is warned of, "" for one that is not deprecated."""
+    if version.get("deprecated") is not True:
+        return ""
+    kind = mapping(spec, "names").get("kind")
+    said = f"{spec.get('group')}/{version['name']} {kind} is deprecated"
+    return text(version.get("deprecationWarning")) or said
 
 
 def _same_kind(one: ResourceInfo, other: ResourceInfo) -> bool:

@@ -15,9 +15,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+import orjson
+
 from hanse.errors import ConflictError, InvalidArgumentError
 from hanse.kube.kinds.kubernetes import core
 from hanse.kube.kinds.resource_info import ResourceInfo
+from hanse.kube.model.identity import User
 from hanse.kube.model.objects import Object, mapping
 from hanse.kube.model.status import Cause, InvalidObjectError
 from hanse.kube.model.times import format_time
@@ -41,8 +44,13 @@ def generate_name(prefix: str) -> str:
     return prefix[: 63 - _RANDOM] + "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM))
 
 
-def for_create(info: ResourceInfo, obj: Object, *, namespace: str, name: str, now: datetime) -> Object:
-    """Return a new object as the server completes it: identity, times, generation and first status."""
+def for_create(
+    info: ResourceInfo, obj: Object, *, namespace: str, name: str, now: datetime, user: User
+) -> Object:
+    """Return a new object as the server completes it: identity, times, generation and first status.
+
+    `user` makes it. What the server owns is the server's, whatever the client wrote of it.
+    """
     given = mapping(obj, "metadata")
     metadata = {k: v for k, v in given.items() if k not in _SERVER_OWNED and v is not None}
     metadata["name"] = name
@@ -54,6 +62,10 @@ def for_create(info: ResourceInfo, obj: Object, *, namespace: str, name: str, no
         result.pop("status", None)
     if info.strategy.first_status:
         result["status"] = dict(info.strategy.first_status)
+    if info.strategy.stamp is not None:
+        result = orjson.loads(orjson.dumps(result))
+        metadata = result["metadata"]
+        info.strategy.stamp(result, user)
     if info.storage_key == core.NAMESPACE.group_plural:
         result["spec"] = {**mapping(obj, "spec"), "finalizers": ["kubernetes"]}
         metadata["labels"] = {**(metadata.get("labels") or {}), "kubernetes.io/metadata.name": name}
@@ -64,6 +76,10 @@ _SERVER_OWNED = frozenset(
     {"uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds",
      "generation", "selfLink", "namespace"}
 )  # fmt: skip
+
+
+_SET_BY_DELETE = ("deletionTimestamp", "deletionGracePeriodSeconds")
+"""What a delete sets, and no update."""
 
 
 def normalize(info: ResourceInfo, obj: Object) -> Object:
@@ -77,7 +93,9 @@ def normalize(info: ResourceInfo, obj: Object) -> Object:
     return obj
 
 
-def for_update(info: ResourceInfo, new: Object, current: Object, *, subresource: str) -> Object:
+def for_update(
+    info: ResourceInfo, new: Object, current: Object, *, subresource: str, now: datetime
+) -> Object:
     """Return `new` with everything taken from `current` that this kind of update cannot change.
 
     Raises InvalidObjectError if the name, namespace or uid differ, or finalizers are added while the object
@@ -92,6 +110,9 @@ def for_update(info: ResourceInfo, new: Object, current: Object, *, subresource:
         if metadata["managedFields"] is None:
             metadata.pop("managedFields")
         result["metadata"] = metadata
+        if info.strategy.restrict_subresource is not None:
+            result = orjson.loads(orjson.dumps(result))
+            info.strategy.restrict_subresource(current, result, subresource, format_time(now))
         return result
     metadata = {k: v for k, v in mapping(new, "metadata").items() if k not in _SERVER_OWNED and v is not None}
     name = str(old["name"])
@@ -106,6 +127,14 @@ def for_update(info: ResourceInfo, new: Object, current: Object, *, subresource:
             "FieldValueInvalid", f'Invalid value: "{metadata["name"]}": field is immutable', "metadata.name"
         )
         raise invalid(info, name, cause)
+    for field in _SET_BY_DELETE:
+        given = mapping(new, "metadata").get(field)
+        if given is not None and given != old.get(field):
+            shown = orjson.dumps(given).decode()
+            cause = Cause(
+                "FieldValueInvalid", f"Invalid value: {shown}: field is immutable", f"metadata.{field}"
+            )
+            raise invalid(info, name, cause)
     metadata |= {k: old[k] for k in _SERVER_OWNED if k in old}
     metadata["name"] = name
     _check_finalizers(info, metadata, old)

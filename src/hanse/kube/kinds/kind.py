@@ -63,8 +63,9 @@ class Kind:
     in. `stored_as` is the kind whose objects this one shows (events.k8s.io shows core's). `subresources` are
     names such as "status". `pod_count` is the field of the spec with the number of Pods, 1 where it says
     nothing; "" for kinds that have none. `schema` is the OpenAPI v3 schema of a kind that is not Kubernetes'
-    own, `columns` are what its table shows. `virtual` kinds have nothing stored. `lenient` says that the
-    engine does not check all that a kube-apiserver checks: it may store what one refuses.
+    own, `columns` are what its table shows. `virtual` kinds have nothing stored. `deprecation` is said
+    to whoever uses the kind, in the words of kube-apiserver. `lenient` says that the engine does not check
+    all that a kube-apiserver checks: it may store what one refuses.
     """
 
     group: str
@@ -83,6 +84,7 @@ class Kind:
     pod_count: str = ""
     schema: dict[str, Any] | None = None
     columns: tuple[PrinterColumn, ...] = ()
+    deprecation: str = ""
     lenient: bool = False
 
     @property

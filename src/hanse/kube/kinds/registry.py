@@ -72,6 +72,7 @@ def _resource(kind: Kind, version: str, strategy: Strategy) -> ResourceInfo:
         columns=kind.columns,
         selectable=kind.selectable,
         scale=kind.scale,
+        deprecation=kind.deprecation,
         strategy=strategy,
         lenient=kind.lenient,
     )

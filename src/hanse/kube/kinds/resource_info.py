@@ -20,9 +20,9 @@ class ResourceInfo:
     version in which objects of the resource are stored, `storage_group` and `storage_resource` say where
     (they differ from `group` and `plural` for a view of another resource, as events.k8s.io is of core's).
     `schema` is the OpenAPI v3 schema of kinds that are not Kubernetes' own. `virtual` resources have nothing
-    stored: a `View` renders them. `custom` resources are defined by a CRD. `strategy` is what is done with
-    objects of the kind. `lenient` resources are those of which not all is checked that a kube-apiserver
-    checks, by declaration of their kind.
+    stored: a `View` renders them. `deprecation` is said to whoever uses the version. `custom` resources are
+    defined by a CRD. `strategy` is what is done with objects of the kind. `lenient` resources are those of
+    which not all is checked that a kube-apiserver checks, by declaration of their kind.
     """
 
     group: str
@@ -45,6 +45,7 @@ class ResourceInfo:
     columns: tuple[PrinterColumn, ...] = ()
     selectable: tuple[SelectableField, ...] = ()
     scale: ScalePaths | None = None
+    deprecation: str = ""
     strategy: Strategy = field(default=NO_STRATEGY, compare=False, repr=False)
     lenient: bool = False
 

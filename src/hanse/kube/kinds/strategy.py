@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from hanse.kube.model.fielderrors import FieldError
+from hanse.kube.model.identity import User
 from hanse.kube.model.names import subdomain_problems
 from hanse.kube.model.objects import Object, name_of
 
@@ -82,12 +83,21 @@ def _no_change_errors(old: Object, new: Object) -> Iterator[FieldError]:
     return iter(())
 
 
+def _no_subresource_errors(old: Object, new: Object, subresource: str) -> Iterator[FieldError]:
+    return iter(())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Strategy:
     """What is done with objects of a kind.
 
     `name_problems` is the form of names; `bare_finalizers` says that a finalizer needs no domain.
     `keeps_status` says that an object may be created with a status, `first_status` is that of a new one.
+    `stamp` sets, in place, what the server alone says of a new object, such as who made it, whatever the
+    client wrote. `restrict_subresource` brings, in place, the second object to what a write of the first
+    through that subresource makes of it, at that time; `subresource_rules` yields what such a write may not
+    have changed.
+    `requires_version` says that an update must name a resourceVersion.
     `defaults` fills in, in place, what a user does not say; `carry_over` brings the second object, in
     place, to what an update of the first makes of it: what it keeps, and what goes. `rules` yields what is
     wrong with an object that has right types and its defaults, `create_rules` what is wrong with a new one
@@ -101,6 +111,10 @@ class Strategy:
     bare_finalizers: bool = False
     keeps_status: bool = False
     first_status: Mapping[str, Any] = field(default_factory=dict)
+    stamp: Callable[[Object, User], None] | None = None
+    restrict_subresource: Callable[[Object, Object, str, str], None] | None = None
+    subresource_rules: Callable[[Object, Object, str], Iterator[FieldError]] = _no_subresource_errors
+    requires_version: bool = False
     defaults: Callable[[Object], None] | None = None
     carry_over: Callable[[Object, Object], None] | None = None
     rules: Callable[[Object], Iterator[FieldError]] = _no_errors

@@ -8,6 +8,7 @@ Next: `selectors` and `hanse.kube.validation.objects`.
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _LABEL_1035 = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
@@ -82,6 +83,17 @@ def path_segment_problems(value: str) -> list[str]:
     if value in (".", ".."):
         return [f"may not be '{value}'"]
     return [f"may not contain '{char}'" for char in "/%" if char in value]
+
+
+def address_problems(value: str) -> list[str]:
+    """Return what is wrong with an IP address as a name: it must be in its canonical form."""
+    try:
+        canonical = str(ip_address(value))
+    except ValueError:
+        if re.fullmatch(r"[0-9.]+", value) and re.search(r"(^|\.)0[0-9]", value):
+            return ["must not have leading 0s"]
+        return ["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]
+    return [] if canonical == value else [f'must be in canonical form ("{canonical}")']
 
 
 def qualified_name_problems(value: str) -> list[str]:

@@ -19,6 +19,11 @@ def format_time(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def format_micro_time(moment: datetime) -> str:
+    """Return an aware time as Kubernetes writes one in microseconds (MicroTime)."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
 def parse_time(value: Any) -> datetime | None:
     """Return the time that a field has, aware; None if it is none. Without an offset it is in UTC."""
     if not isinstance(value, str):

@@ -24,7 +24,7 @@ from hanse.kube.server.endpoints.health import HEALTH, health, health_paths
 from hanse.kube.server.endpoints.reviews import Reviews
 from hanse.kube.server.endpoints.watch import Stopping, watch
 from hanse.kube.server.impersonation import IMPERSONATE, impersonation_of
-from hanse.kube.server.request import CALL, Call, ResourcePath, parse_path, verb_of
+from hanse.kube.server.request import CALL, Call, ResourcePath, check_timeout, parse_path, verb_of
 
 SubresourceHandler = Callable[[Call, KubeEngine], Awaitable[web.StreamResponse]]
 """Answers requests for a subresource; `call.verb` says which verb."""
@@ -129,7 +129,10 @@ class Dispatcher:
         info = self._engine.catalogue.require(path.group, path.version, path.resource)
         if bool(path.namespace) and not info.namespaced:
             raise NotFoundError("the server could not find the requested resource")
-        call = Call(request, info, path, verb, user, now=self._engine.clock())
+        if verb != "watch":
+            check_timeout(request.query.get("timeout", ""))
+        warnings = [info.deprecation] if info.deprecation else []
+        call = Call(request, info, path, verb, user, now=self._engine.clock(), warnings=warnings)
         request[CALL] = call
         if path.subresource:
             return await self._subresource(call)

@@ -14,6 +14,8 @@ from aiohttp.typedefs import Handler
 from hanse.errors import HanseError, InternalError, InvalidArgumentError, NotFoundError, leaves
 from hanse.kube.model.status import METHOD_NOT_ALLOWED, REQUEST_TOO_LARGE, to_status
 from hanse.kube.server.negotiation import JSON
+from hanse.kube.server.representation import warning_headers
+from hanse.kube.server.request import CALL
 
 _log = structlog.get_logger(__name__)
 
@@ -35,9 +37,9 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except HanseError as error:
-        return failure(error)
+        return _warned(request, failure(error))
     except ExceptionGroup as group:
-        return failure(_first(group) or _unexpected(request, group))
+        return _warned(request, failure(_first(group) or _unexpected(request, group)))
     except web.HTTPException as error:
         if error.status < 400:
             raise
@@ -46,6 +48,14 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         raise
     except Exception as error:  # noqa: BLE001 - the edge: a defect must not close the connection
         return failure(_unexpected(request, error))
+
+
+def _warned(request: web.Request, answer: web.Response) -> web.Response:
+    """Return an answer with what was to be said of the request before it failed."""
+    call = request.get(CALL)
+    for name, value in warning_headers(call.warnings) if call is not None else ():
+        answer.headers.add(name, value)
+    return answer
 
 
 def _first(group: ExceptionGroup[Exception]) -> HanseError | None:

@@ -27,6 +27,7 @@ from hanse.turns import Turns
 
 JSON = "application/json"
 YAML = "application/yaml"
+META_V1 = "meta.k8s.io/v1"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
 _READABLE = frozenset({JSON, YAML, "*/*", "application/*", "text/*", PROTOBUF})
 
@@ -59,10 +60,14 @@ Shape = Literal["object", "table", "metadata"]
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The form of an answer: whole objects, a Table or metadata only; as JSON or YAML."""
+    """The form of an answer: whole objects, a Table or metadata only; as JSON or YAML.
+
+    `meta` is the apiVersion of a Table, or of metadata only.
+    """
 
     shape: Shape = "object"
     media: str = JSON
+    meta: str = META_V1
 
 
 @functools.lru_cache(maxsize=256)
@@ -80,12 +85,13 @@ def parse_accept(header: str) -> Wanted:
         out = YAML if media == YAML else JSON
         if not as_:
             return Wanted(media=out)
-        if parameters.get("v") not in ("v1", None) or parameters.get("g") not in ("meta.k8s.io", None):
+        version = parameters.get("v", "v1")
+        if version not in ("v1", "v1beta1") or parameters.get("g") not in ("meta.k8s.io", None):
             continue
         if as_ == "Table":
-            return Wanted("table", out)
+            return Wanted("table", out, f"meta.k8s.io/{version}")
         if as_ in ("PartialObjectMetadata", "PartialObjectMetadataList"):
-            return Wanted("metadata", out)
+            return Wanted("metadata", out, f"meta.k8s.io/{version}")
     raise InvalidArgumentError(
         f"only {JSON} and {YAML} are served, the client accepts {shown(header)}", reason=NOT_ACCEPTABLE
     )

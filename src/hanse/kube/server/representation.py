@@ -31,7 +31,7 @@ from hanse.kube.kinds.strategy import TableLayout
 from hanse.kube.kinds.table import layout
 from hanse.kube.model.objects import Object, name_of
 from hanse.kube.model.status import NOT_ACCEPTABLE
-from hanse.kube.server.negotiation import JSON, TURNS, YAML, Wanted
+from hanse.kube.server.negotiation import JSON, META_V1, TURNS, YAML, Wanted
 
 _log = structlog.get_logger(__name__)
 
@@ -47,7 +47,7 @@ YAML_UP_TO = 4 * 1024 * 1024
 MAX_WARNINGS, MAX_WARNING = 32, 256
 """Warnings of an answer, and characters of each: they are headers, and clients bound those."""
 
-META = "meta.k8s.io/v1"
+META = META_V1
 
 
 @functools.cache
@@ -76,9 +76,9 @@ def encoded(info: ResourceInfo, entry: ServedObject, *, boundary: Boundary) -> b
     return orjson.dumps(shown(info, entry, boundary=boundary))
 
 
-def metadata_only(obj: Object) -> Object:
-    """Return the PartialObjectMetadata of an object."""
-    return {"kind": "PartialObjectMetadata", "apiVersion": META, "metadata": obj["metadata"]}
+def metadata_only(obj: Object, *, version: str = META) -> Object:
+    """Return the PartialObjectMetadata of an object, in this version."""
+    return {"kind": "PartialObjectMetadata", "apiVersion": version, "metadata": obj["metadata"]}
 
 
 class Renderer:
@@ -109,7 +109,9 @@ class Renderer:
         """Return one object, given in the version of the resource."""
         if self.wanted.shape == "table":
             return self._table([obj], mapping_metadata(obj))
-        return orjson.dumps(metadata_only(obj) if self.wanted.shape == "metadata" else obj)
+        return orjson.dumps(
+            metadata_only(obj, version=self.wanted.meta) if self.wanted.shape == "metadata" else obj
+        )
 
     def entry(self, entry: ServedObject) -> bytes:
         """Return one cached object."""
@@ -121,7 +123,8 @@ class Renderer:
         """Return one object of a watch; a Table says its columns only the first time."""
         if self.wanted.shape != "table":
             return self.entry(entry)
-        body = self._table([self._shown(entry)], {}, headed=self._headed)
+        obj = self._shown(entry)
+        body = self._table([obj], mapping_metadata(obj), headed=self._headed)
         self._headed = True
         return body
 
@@ -135,14 +138,14 @@ class Renderer:
             return self._table_head(metadata)
         kind, version = self.info.list_kind or f"{self.info.kind}List", self.info.api_version
         if self.wanted.shape == "metadata":
-            kind, version = "PartialObjectMetadataList", META
+            kind, version = "PartialObjectMetadataList", self.wanted.meta
         return {"kind": kind, "apiVersion": version, "metadata": metadata}
 
     def _list_item(self, entry: ServedObject) -> bytes:
         if self._layout is not None:
             return orjson.dumps(self._row(self._shown(entry)), default=str)
         if self.wanted.shape == "metadata":
-            return orjson.dumps(metadata_only(entry.object))
+            return orjson.dumps(metadata_only(entry.object, version=self.wanted.meta))
         return encoded(self.info, entry, boundary=self._boundary)
 
     def _shown(self, entry: ServedObject) -> Object:
@@ -163,7 +166,7 @@ class Renderer:
             raise InternalError("no table was asked for")
         return {
             "kind": "Table",
-            "apiVersion": META,
+            "apiVersion": self.wanted.meta,
             "metadata": metadata,
             "columnDefinitions": None if headed else self._layout.definitions(),
         }
@@ -173,7 +176,7 @@ class Renderer:
             raise InternalError("no table was asked for")
         row: dict[str, Any] = {"cells": self._cells(self._layout, obj)}
         if self._include == "Metadata":
-            row["object"] = metadata_only(obj)
+            row["object"] = metadata_only(obj, version=self.wanted.meta)
         elif self._include == "Object":
             row["object"] = obj
         return row
@@ -210,7 +213,7 @@ async def respond(
     content_type: str = "",
 ) -> web.StreamResponse:
     """Return an answer with a JSON body: pretty, as YAML or compressed if the client wants that."""
-    headers = _warning_headers(warnings)
+    headers = warning_headers(warnings)
     if media == YAML:
         body = await as_yaml(request, body)
     elif _wants_pretty(request) and len(body) <= PRETTY_UP_TO:
@@ -218,8 +221,8 @@ async def respond(
     headers.append(("Content-Type", content_type or media))
     if len(body) >= COMPRESS_FROM and _takes_gzip(request):
         body = await asyncio.to_thread(gzip.compress, body, 1)
-        headers.append(("Content-Encoding", "gzip"))
-    return web.Response(body=body, status=status, headers=_multi(headers))
+        headers += [("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
+    return web.Response(body=body, status=status, headers=multi(headers))
 
 
 async def respond_in_pieces(
@@ -244,7 +247,7 @@ async def respond_in_pieces(
             if len(whole) > YAML_UP_TO:
                 break
         return await respond(request, bytes(whole), media=media)
-    headers = [*_warning_headers(warnings), ("Content-Type", media)]
+    headers = [*warning_headers(warnings), ("Content-Type", media)]
     return await _stream(request, first, second, batches, headers=headers)
 
 
@@ -256,7 +259,7 @@ async def _stream(
     *,
     headers: list[tuple[str, str]],
 ) -> web.StreamResponse:
-    response = web.StreamResponse(headers=_multi(headers))
+    response = web.StreamResponse(headers=multi(headers))
     compress: Any = None
     if _takes_gzip(request):
         response.headers["Content-Encoding"] = "gzip"
@@ -315,7 +318,7 @@ def _takes_gzip(request: web.Request) -> bool:
     return "gzip" in request.headers.get("Accept-Encoding", "")
 
 
-def _warning_headers(warnings: Iterable[str]) -> list[tuple[str, str]]:
+def warning_headers(warnings: Iterable[str]) -> list[tuple[str, str]]:
     result = []
     for text in list(dict.fromkeys(warnings))[:MAX_WARNINGS]:
         printable = "".join(char if char.isprintable() else " " for char in text[:MAX_WARNING])
@@ -324,7 +327,7 @@ def _warning_headers(warnings: Iterable[str]) -> list[tuple[str, str]]:
     return result
 
 
-def _multi(headers: list[tuple[str, str]]) -> Any:
+def multi(headers: list[tuple[str, str]]) -> Any:
     from multidict import CIMultiDict
 
     return CIMultiDict(headers)

@@ -5,6 +5,7 @@ Next: `hanse.kube.server.app`, which finds the resource in the catalogue and the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,6 +19,7 @@ from hanse.kube.model.identity import User
 from hanse.numbers import MAX_WHOLE, whole_number
 from hanse.store.keys import ObjectKey
 
+_DURATION = re.compile(r"[-+]?(0|([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+")
 _NAMESPACE_SUBRESOURCES = frozenset({"status", "finalize"})
 _COLLECTION_VERBS = {"GET": "list", "HEAD": "list", "POST": "create", "DELETE": "deletecollection"}
 _OBJECT_VERBS = {
@@ -75,6 +77,14 @@ def verb_of(method: str, path: ResourcePath, *, watch: bool) -> str:
     if verb == "create" and path.name and not path.subresource:
         return ""
     return "watch" if watch and verb in ("list", "get") else verb
+
+
+def check_timeout(value: str) -> None:
+    """Raise InvalidArgumentError for a `timeout` parameter that is no duration, such as 1m30s."""
+    if value and not _DURATION.fullmatch(value):
+        raise InvalidArgumentError(
+            f"invalid timeout specified in the request URL - {_short(value)} is no duration such as 30s"
+        )
 
 
 @dataclass(frozen=True, slots=True)

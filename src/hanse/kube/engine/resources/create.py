@@ -71,7 +71,9 @@ class ObjectCreation:
         transactions = context.transactions
         namespace = await transactions.open_namespace(key.namespace) if key.namespace else None
         new = to_stored(info, obj, current=None)
-        new = lifecycle.for_create(info, new, namespace=key.namespace, name=key.name, now=context.clock())
+        new = lifecycle.for_create(
+            info, new, namespace=key.namespace, name=key.name, now=context.clock(), user=options.user
+        )
         new = await context.preparation.prepare(
             info, key, new, None, operation="CREATE", options=options, applied=applied
         )

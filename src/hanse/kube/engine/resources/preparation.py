@@ -175,6 +175,8 @@ class ObjectPreparation:
             problems = [problem for problem in problems if problem not in had]
         if old is not None:
             problems += await self._turns.run(heavy, validate_update, old, new, strategy=stored.strategy)
+            if subresource:
+                problems += stored.strategy.subresource_rules(old, new, subresource)
         if problems:
             raise errors.invalid_object(info, key.name, problems)
         for last in self._validating:

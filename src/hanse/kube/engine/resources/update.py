@@ -22,7 +22,7 @@ from hanse.kube.engine.served import with_version
 from hanse.kube.kinds.conversion import to_served, to_stored
 from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.model.objects import Object, mapping
-from hanse.kube.model.status import InvalidObjectError
+from hanse.kube.model.status import Cause, InvalidObjectError
 from hanse.store.keys import ObjectKey
 from hanse.turns import is_heavy
 
@@ -54,6 +54,11 @@ class ObjectUpdates:
         namespace = checks.namespace_of(info, obj, namespace)
         key = checks.key_of(info, namespace, checks.name_of(obj, name))
         version = str(mapping(obj, "metadata").get("resourceVersion") or "")
+        if info.strategy.requires_version and version in ("", "0"):
+            message = "Invalid value: 0: must be specified for an update"
+            raise lifecycle.invalid(
+                info, key.name, Cause("FieldValueInvalid", message, "metadata.resourceVersion")
+            )
         await context.await_version(version)
 
         async def change(current: StoredObject) -> Object:
@@ -149,7 +154,8 @@ class ObjectUpdates:
     ) -> Object:
         """Return what to store; the stored object itself if nothing changes."""
         old, hidden = current.object, self._context.hidden
-        new = lifecycle.for_update(info, new, old, subresource=subresource)
+        now = self._context.clock()
+        new = lifecycle.for_update(info, new, old, subresource=subresource, now=now)
         new = unreadable.unmarked(lifecycle.with_hidden(new, old, hidden))
         new = await self._context.preparation.prepare(
             info, key, new, old, operation="UPDATE", options=options, subresource=subresource, applied=applied

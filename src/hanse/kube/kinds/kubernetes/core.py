@@ -18,7 +18,13 @@ def _reference(path: str) -> tuple[SelectableField, ...]:
 
 BINDING: Final = Kind("", "Binding", "bindings", verbs=CREATE, virtual=True)
 CONFIG_MAP: Final = Kind("", "ConfigMap", "configmaps", short_names=("cm",))
-ENDPOINTS: Final = Kind("", "Endpoints", "endpoints", short_names=("ep",))
+ENDPOINTS: Final = Kind(
+    "",
+    "Endpoints",
+    "endpoints",
+    short_names=("ep",),
+    deprecation="v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+)
 EVENT: Final = Kind(
     "",
     "Event",

@@ -189,6 +189,7 @@ STRATEGIES: Final = {
         conversions={"v1": Conversion(_hpa_to_v1, _hpa_to_v2)},
     ),
     POD_DISRUPTION_BUDGET: Strategy(
+        requires_version=True,
         name_problems=lambda name: (),
         bare_finalizers=True,
         table=columns("Min Available,Max Unavailable,Allowed Disruptions#,Age", _budget_row),

@@ -202,6 +202,15 @@ def _quota_row(obj: Object, now: datetime) -> Sequence[Cell]:
     )
 
 
+def _name_secrets(obj: Object) -> None:
+    """Keep the names of Secrets: what else a reference has says nothing there."""
+    if isinstance(obj.get("secrets"), list):
+        obj["secrets"] = [
+            {name: each[name] for name in ("name",) if name in each} if isinstance(each, dict) else each
+            for each in obj["secrets"]
+        ]
+
+
 STRATEGIES: Final = {
     CONFIG_MAP: Strategy(
         rules=_config_map_errors,
@@ -231,6 +240,6 @@ STRATEGIES: Final = {
         update_rules=_frozen_data_changes,
         table=columns("Type,Data#,Age", _secret_row),
     ),
-    SERVICE_ACCOUNT: Strategy(table=columns("Secrets#,Age", _service_account_row)),
+    SERVICE_ACCOUNT: Strategy(defaults=_name_secrets, table=columns("Secrets#,Age", _service_account_row)),
 }
 """The strategies of the kinds that have one."""

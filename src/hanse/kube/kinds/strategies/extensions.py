@@ -24,6 +24,7 @@ from hanse.kube.kinds.kubernetes.extensions import (
 )
 from hanse.kube.kinds.strategy import Cell, Strategy
 from hanse.kube.model.fielderrors import FieldError, invalid
+from hanse.kube.model.identity import User
 from hanse.kube.model.objects import Object, child, mapping, name_of, sequence
 
 
@@ -113,27 +114,48 @@ def _policy_binding_row(obj: Object, now: datetime) -> Sequence[Cell]:
     return spec.get("policyName", ""), named
 
 
+def _stamp_api_service(obj: Object, user: User) -> None:
+    """Say nothing of a server that nobody has asked yet; what is served here is available."""
+    obj["status"] = {}
+    if not mapping(obj, "spec").get("service"):
+        condition = {
+            "type": "Available",
+            "status": "True",
+            "reason": "Local",
+            "message": "Local APIServices are always available",
+            "lastTransitionTime": obj["metadata"]["creationTimestamp"],
+        }
+        obj["status"] = {"conditions": [condition]}
+
+
 _POLICY_BINDING: Final = Strategy(
-    defaults=_default_admission_binding, table=columns("PolicyName,ParamRef,Age", _policy_binding_row)
+    requires_version=True,
+    defaults=_default_admission_binding,
+    table=columns("PolicyName,ParamRef,Age", _policy_binding_row),
 )
 
 STRATEGIES: Final = {
-    API_SERVICE: Strategy(keeps_status=True, table=columns("Service,Available,Age", _api_service_row)),
+    API_SERVICE: Strategy(stamp=_stamp_api_service, table=columns("Service,Available,Age", _api_service_row)),
     CUSTOM_RESOURCE_DEFINITION: Strategy(
+        requires_version=True,
         defaults=_default_crd,
         rules=_definition_errors,
         immutable=("spec.group", "spec.scope", "spec.names.kind"),
         table=columns("Created At", _crd_row),
     ),
     MUTATING_ADMISSION_POLICY: Strategy(
-        defaults=_default_admission_policy, table=columns("Mutations#,ParamKind,Age", _policy_row)
+        requires_version=True,
+        defaults=_default_admission_policy,
+        table=columns("Mutations#,ParamKind,Age", _policy_row),
     ),
     VALIDATING_ADMISSION_POLICY: Strategy(
-        defaults=_default_admission_policy, table=columns("Validations#,ParamKind,Age", _policy_row)
+        requires_version=True,
+        defaults=_default_admission_policy,
+        table=columns("Validations#,ParamKind,Age", _policy_row),
     ),
     MUTATING_ADMISSION_POLICY_BINDING: _POLICY_BINDING,
     VALIDATING_ADMISSION_POLICY_BINDING: _POLICY_BINDING,
-    MUTATING_WEBHOOK_CONFIGURATION: Strategy(defaults=_default_webhooks),
-    VALIDATING_WEBHOOK_CONFIGURATION: Strategy(defaults=_default_webhooks),
+    MUTATING_WEBHOOK_CONFIGURATION: Strategy(requires_version=True, defaults=_default_webhooks),
+    VALIDATING_WEBHOOK_CONFIGURATION: Strategy(requires_version=True, defaults=_default_webhooks),
 }
 """The strategies of the kinds that have one."""

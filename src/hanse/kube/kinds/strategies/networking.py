@@ -11,10 +11,11 @@ from typing import Final
 
 from hanse.kube.kinds.fields.cells import NONE, columns, ingress_addresses, join, selector_text
 from hanse.kube.kinds.fields.filling import dicts, ensure, section
-from hanse.kube.kinds.kubernetes.networking import INGRESS, INGRESS_CLASS, NETWORK_POLICY
+from hanse.kube.kinds.kubernetes.networking import INGRESS, INGRESS_CLASS, IP_ADDRESS, NETWORK_POLICY
 from hanse.kube.kinds.strategy import Cell, Strategy
 from hanse.kube.kinds.types.networking import ingress_annotations
 from hanse.kube.model.fielderrors import FieldError
+from hanse.kube.model.names import address_problems
 from hanse.kube.model.objects import Object, mapping, sequence
 
 
@@ -68,6 +69,7 @@ STRATEGIES: Final = {
         immutable=("spec.controller",),
         table=columns("Controller,Parameters,Age", _ingress_class_row),
     ),
+    IP_ADDRESS: Strategy(name_problems=address_problems),
     NETWORK_POLICY: Strategy(
         defaults=_default_network_policy, table=columns("Pod-Selector,Age", _network_policy_row)
     ),

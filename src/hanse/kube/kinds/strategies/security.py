@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from hanse.kube.kinds.fields.cells import NONE, columns
 from hanse.kube.kinds.fields.filling import dicts, section
@@ -25,7 +25,8 @@ from hanse.kube.kinds.kubernetes.security import (
 from hanse.kube.kinds.strategy import Cell, Strategy
 from hanse.kube.kinds.table import human_duration
 from hanse.kube.merge.typed import same
-from hanse.kube.model.fielderrors import FieldError, invalid, not_supported, required
+from hanse.kube.model.fielderrors import FieldError, forbidden, invalid, not_supported, required
+from hanse.kube.model.identity import User
 from hanse.kube.model.names import path_segment_problems
 from hanse.kube.model.objects import Object, mapping, sequence
 
@@ -87,6 +88,69 @@ def _keep_request(old: Object, new: Object) -> None:
         new["spec"] = old["spec"]
 
 
+def _stamp_request(obj: Object, user: User) -> None:
+    """Say who asks: a signer believes these fields, and no client may set them."""
+    spec = obj["spec"] if isinstance(obj.get("spec"), dict) else {}
+    for field in ("username", "uid", "groups", "extra"):
+        spec.pop(field, None)
+    spec["username"] = user.name
+    if user.uid:
+        spec["uid"] = user.uid
+    if user.groups:
+        spec["groups"] = list(user.groups)
+    if user.extra:
+        spec["extra"] = {name: list(values) for name, values in user.extra.items()}
+    obj["spec"], obj["status"] = spec, {}
+
+
+def _conditions(obj: Object) -> list[dict[str, Any]]:
+    return [each for each in sequence(obj, "status", "conditions") if isinstance(each, dict)]
+
+
+def _of_type(obj: Object, type_: str) -> list[dict[str, Any]]:
+    return [each for each in _conditions(obj) if each.get("type") == type_]
+
+
+def _restrict_request(old: Object, new: Object, subresource: str, now: str) -> None:
+    """Let an approval change conditions and no certificate, and a status no approval."""
+    if subresource == "approval":
+        conditions = _conditions(new)
+        new["status"] = {**mapping(old, "status")}
+        new["status"].pop("conditions", None)
+        if conditions:
+            new["status"]["conditions"] = conditions
+    else:
+        for type_ in _DECIDED:
+            before, after = _of_type(old, type_), _of_type(new, type_)
+            if len(before) == len(after):
+                for condition, kept in zip(after, before, strict=True):
+                    condition.clear()
+                    condition.update(kept)
+    for condition in _conditions(new):
+        if not condition.get("lastUpdateTime"):
+            condition["lastUpdateTime"] = now
+        if not condition.get("lastTransitionTime"):
+            same_state = (
+                each.get("lastTransitionTime")
+                for each in _of_type(old, str(condition.get("type")))
+                if each.get("status") == condition.get("status")
+            )
+            condition["lastTransitionTime"] = next(filter(None, same_state), now)
+
+
+_DECIDED: Final = ("Approved", "Denied")
+"""Conditions of a signing request that an approval alone sets."""
+
+
+def _request_changes(old: Object, new: Object, subresource: str) -> Iterator[FieldError]:
+    for type_ in (*_DECIDED, "Failed"):
+        before, after = len(_of_type(old, type_)), len(_of_type(new, type_))
+        if after < before:
+            yield forbidden("status.conditions", f'updates may not remove a condition of type "{type_}"')
+        if after > before and type_ in _DECIDED and subresource != "approval":
+            yield forbidden("status.conditions", f'updates may not add a condition of type "{type_}"')
+
+
 def _signing_request_row(obj: Object, now: datetime) -> Sequence[Cell]:
     spec = mapping(obj, "spec")
     seconds = spec.get("expirationSeconds")
@@ -124,12 +188,16 @@ _BINDING: Final = Strategy(
 
 STRATEGIES: Final = {
     CERTIFICATE_SIGNING_REQUEST: Strategy(
+        stamp=_stamp_request,
+        restrict_subresource=_restrict_request,
+        subresource_rules=_request_changes,
         carry_over=_keep_request,
         table=columns("Age,SignerName,Requestor,RequestedDuration,Condition", _signing_request_row),
     ),
-    CLUSTER_TRUST_BUNDLE: Strategy(table=columns("SignerName", _trust_bundle_row)),
+    CLUSTER_TRUST_BUNDLE: Strategy(requires_version=True, table=columns("SignerName", _trust_bundle_row)),
     POD_CERTIFICATE_REQUEST: Strategy(
-        table=columns("PodName,ServiceAccountName,NodeName,SignerName,State", _pod_certificate_request_row)
+        requires_version=True,
+        table=columns("PodName,ServiceAccountName,NodeName,SignerName,State", _pod_certificate_request_row),
     ),
     CLUSTER_ROLE: _ROLE,
     CLUSTER_ROLE_BINDING: replace(_BINDING, rules=_cluster_binding_errors),

@@ -123,7 +123,7 @@ def _migration_row(obj: Object, now: datetime) -> Sequence[Cell]:
 
 STRATEGIES: Final = {
     core.PERSISTENT_VOLUME: Strategy(
-        keeps_status=True,
+        first_status={"phase": "Pending"},
         defaults=_default_volume,
         table=columns(
             "Capacity,Access Modes,Reclaim Policy,Status,Claim,StorageClass,VolumeAttributesClass,Reason,Age,"
@@ -140,7 +140,8 @@ STRATEGIES: Final = {
             _claim_row,
         ),
     ),
-    storage.CSI_DRIVER: Strategy(defaults=_default_csi_driver),
+    storage.CSI_DRIVER: Strategy(requires_version=True, defaults=_default_csi_driver),
+    storage.VOLUME_ATTACHMENT: Strategy(requires_version=True),
     storage.STORAGE_CLASS: Strategy(
         defaults=_default_storage_class,
         immutable=("parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"),
@@ -148,6 +149,8 @@ STRATEGIES: Final = {
             "Provisioner,ReclaimPolicy,VolumeBindingMode,AllowVolumeExpansion,Age", _storage_class_row
         ),
     ),
-    storage.STORAGE_VERSION_MIGRATION: Strategy(table=columns("Resource,Status", _migration_row)),
+    storage.STORAGE_VERSION_MIGRATION: Strategy(
+        requires_version=True, table=columns("Resource,Status", _migration_row)
+    ),
 }
 """The strategies of the kinds that have one."""

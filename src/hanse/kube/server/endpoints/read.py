@@ -89,7 +89,8 @@ async def get(call: Call, cache: ObjectCache) -> web.StreamResponse:
             f'{call.info.group_resource} "{call.path.name}" not found',
             metadata={"name": call.path.name, "group": call.info.group, "kind": call.info.plural},
         )
-    return await respond(call.request, render.entry(entry), media=render.wanted.media)
+    media = render.wanted.media
+    return await respond(call.request, render.entry(entry), media=media, warnings=call.warnings)
 
 
 async def reach(cache: ObjectCache, version: int) -> None:
@@ -114,7 +115,8 @@ async def list_(call: Call, cache: ObjectCache) -> web.StreamResponse:
         entries = entries[:limit]
         last = entries[-1].key
         metadata["continue"] = _token(page.revision, last.namespace, last.name)
-    return await respond_in_pieces(call.request, render.pieces(entries, metadata), media=render.wanted.media)
+    pieces, media = render.pieces(entries, metadata), render.wanted.media
+    return await respond_in_pieces(call.request, pieces, media=media, warnings=call.warnings)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from hanse.kube.kinds.conversion import is_stored_form
 from hanse.kube.model.status import BAD_OPTIONS, to_status
 from hanse.kube.server.endpoints.read import Filter, reach, renderer
 from hanse.kube.server.negotiation import JSON, TURNS
-from hanse.kube.server.representation import META, Renderer
+from hanse.kube.server.representation import Renderer, multi, warning_headers
 from hanse.kube.server.request import Call
 from hanse.store.history.changes import ChangeType, seen_through
 from hanse.store.history.log import LogReader
@@ -119,20 +119,20 @@ class _Stream:
     def bookmark(self, *, initial_end: bool = False, revision: int | None = None) -> bytes:
         """Return a BOOKMARK with the revision up to which everything has been sent, the cache's if None."""
         self.bookmarked = self.cache.revision if revision is None else revision
-        info, shape = self.call.info, self.render.wanted.shape
+        info, shape, meta = self.call.info, self.render.wanted.shape, self.render.wanted.meta
         metadata: dict[str, object] = {"resourceVersion": str(self.bookmarked), "creationTimestamp": None}
         if initial_end:
             metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
         obj: dict[str, object] = {"kind": info.kind, "apiVersion": info.api_version, "metadata": metadata}
         if shape == "metadata":
-            obj |= {"kind": "PartialObjectMetadata", "apiVersion": META}
+            obj |= {"kind": "PartialObjectMetadata", "apiVersion": meta}
         elif shape == "table":
             row = {
                 "cells": [],
-                "object": {"kind": "PartialObjectMetadata", "apiVersion": META, "metadata": metadata},
+                "object": {"kind": "PartialObjectMetadata", "apiVersion": meta, "metadata": metadata},
             }
             obj = {
-                "kind": "Table", "apiVersion": META, "metadata": {"resourceVersion": str(self.bookmarked)},
+                "kind": "Table", "apiVersion": meta, "metadata": {"resourceVersion": str(self.bookmarked)},
                 "columnDefinitions": None, "rows": [row],
             }  # fmt: skip
         return orjson.dumps({"type": "BOOKMARK", "object": obj}) + b"\n"
@@ -199,7 +199,7 @@ async def watch(call: Call, cache: ObjectCache, stopping: Stopping) -> web.Strea
         failure = error
     except TimeoutError:  # a version that is not reached in the client's time: nothing happened after it
         end = -math.inf
-    response = web.StreamResponse(headers={"Content-Type": JSON})
+    response = web.StreamResponse(headers=multi([*warning_headers(call.warnings), ("Content-Type", JSON)]))
     await response.prepare(call.request)
     reader = LogReader(stream.log, stream.position)
     stopping.enter(reader.waker)
