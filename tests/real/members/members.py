@@ -19,7 +19,7 @@ from tests.system.harness.members import labels
 
 T = TypeVar("T")
 SECONDS = 120.0
-BROKEN_IMAGE = "mirror/broken:1"
+BROKEN_IMAGE = "registry.example/mirror/broken:1"
 """What no node can pull; simulated members know it by its name."""
 
 

@@ -153,6 +153,16 @@ def test_one_of_each_version_is_asked_first() -> None:
     assert known.groups(entry("c"), entry("b"), entry("a")) == [["a", "c"], ["b"]]
 
 
+def test_members_that_get_something_else_are_asked_apart() -> None:
+    """An override may be what a member refuses; however many there are, only so many are asked."""
+    known = Known(**{name: cluster_record(name) for name in "abc"})
+    assert known.groups(entry("a"), entry("b", overrides=b"[1]"), entry("c")) == [["a", "c"], ["b"]]
+    many = [f"c{number:02}" for number in range(50)]
+    known = Known(**{name: cluster_record(name) for name in many})
+    found = known.groups(*(entry(name, overrides=name.encode()) for name in many))
+    assert found == [[name] for name in many[: choice.MAX_ASKED]]
+
+
 def test_versions_of_the_kind_tell_members_apart() -> None:
     """A member that serves the kind in other versions has another schema; one without it is not asked."""
     known = Known(**{name: cluster_record(name) for name in "abcd"})

@@ -130,7 +130,8 @@ class SyncerServiceServicer:
 
     def DryRunObject(self, request, context):
         """Asks members whether they would take an object, by a server-side apply that stores nothing (dryRun=All). Of the
-        clusters that are named, one of each version of Kubernetes is asked, all at the same time.
+        clusters that are named, one of each version of Kubernetes, and of those with the same overrides, is asked, all at
+        the same time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -30,7 +30,8 @@ class SyncerServiceStub:
     """Renders what each cluster gets, without applying it."""
     DryRunObject: _aio.UnaryUnaryMultiCallable[_syncer_service_pb2.DryRunObjectRequest, _syncer_service_pb2.DryRunObjectResponse]
     """Asks members whether they would take an object, by a server-side apply that stores nothing (dryRun=All). Of the
-    clusters that are named, one of each version of Kubernetes is asked, all at the same time.
+    clusters that are named, one of each version of Kubernetes, and of those with the same overrides, is asked, all at
+    the same time.
     """
     Resync: _aio.UnaryUnaryMultiCallable[_syncer_service_pb2.ResyncRequest, _syncer_service_pb2.ResyncResponse]
     """Compares an object, or everything of a cluster, with the members again, and repairs what differs, for the
@@ -95,7 +96,8 @@ class SyncerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_syncer_service_pb2.DryRunObjectRequest, _abc.Awaitable[_syncer_service_pb2.DryRunObjectResponse]],
     ) -> _abc.Awaitable[_syncer_service_pb2.DryRunObjectResponse]:
         """Asks members whether they would take an object, by a server-side apply that stores nothing (dryRun=All). Of the
-        clusters that are named, one of each version of Kubernetes is asked, all at the same time.
+        clusters that are named, one of each version of Kubernetes, and of those with the same overrides, is asked, all at
+        the same time.
         """
 
     @_abc_1.abstractmethod
