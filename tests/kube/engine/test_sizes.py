@@ -19,7 +19,8 @@ KEY = ObjectKey("apps", "deployments", "default", "web")
 
 def _deployment(managers: int, *, arguments: int = 0) -> Object:
     """Return a Deployment of which each of some managers owns 12 000 variables."""
-    owned = {f'k:{{"name":"E{number}"}}': {".": {}, "f:name": {}, "f:value": {}} for number in range(12_000)}
+    fields: Object = {".": {}, "f:name": {}, "f:value": {}}
+    owned = {f'k:{{"name":"E{number}"}}': fields for number in range(12_000)}
     return {
         "metadata": {"name": "web", "managedFields": [{"fieldsV1": owned}] * managers},
         "spec": {"args": ["x" * 1024] * arguments},
