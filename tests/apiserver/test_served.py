@@ -141,6 +141,22 @@ async def test_each_version_that_was_served_of_an_intent_fits_and_no_other(world
         assert await write(version) == 409
 
 
+async def test_a_version_that_another_process_serves_fits(world: World) -> None:
+    """It listed when something had changed that is not shown, and that has changed again since then."""
+    await world.create(DEPLOYMENTS, deployment())
+    await world.place(WEB, {"eu": 4})
+    reported = [
+        await world.report(WEB, "eu", status=rolled_out(1), acted_on=number) for number in range(1, 5)
+    ]
+    await world.apiserver.engine.cache.reached(reported[-1])
+    served = await world.get(WEB_PATH)
+    versions = [served["metadata"]["resourceVersion"], *map(str, reported[-3:])]
+    assert len(set(versions)) > 3, "what changed was not shown"
+    for version in versions:
+        named = {**served, "metadata": {**served["metadata"], "resourceVersion": version}}
+        assert (await world.call("PUT", WEB_PATH, named, params={"dryRun": "All"})).status == 200
+
+
 async def test_what_is_served_can_be_written_back_strictly(world: World) -> None:
     """`kubectl get -o yaml | kubectl replace -f -` works: the detail of the clusters is no unknown field."""
     await world.create(DEPLOYMENTS, deployment())

@@ -44,7 +44,7 @@ from hanse.rpc.policy import Policy
 from hanse.rpc.server import RpcServer
 from hanse.security.credentials import Sealer
 from hanse.security.keyring import new_key
-from hanse.store import MemoryStore, keys
+from hanse.store import Delete, MemoryStore, keys
 from hanse.well_known import FEDERATION_LABEL
 from tests.registry.test_service import Objects
 from tests.simulator.cluster import NAMESPACES, Cluster, dump, running
@@ -243,6 +243,27 @@ async def test_an_account_that_is_used_no_more_is_removed(tmp_path: Path) -> Non
             return await world.made() == []
 
         await world.member.until(gone, what="nothing of it is left")
+        assert (await world.cluster()).state == cluster_pb2.READY
+
+
+async def test_a_join_that_comes_second_leaves_the_account_to_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both go on with a join that was interrupted: they make the same account, and one of them keeps it."""
+    async with federated(tmp_path, LASTING) as world:
+        await world.join()
+        await world.store.txn([], [Delete(keys.credential("eu"))])
+        both, make = asyncio.Barrier(2), accounts.make_account
+
+        async def together(*arguments: Any, **values: Any) -> accounts.GivenToken:
+            given = await make(*arguments, **values)
+            await both.wait()
+            return given
+
+        monkeypatch.setattr("hanse_registry.service.make_account", together)
+        ends = await asyncio.gather(world.join(), world.join(), return_exceptions=True)
+        assert sorted(isinstance(each, BaseException) for each in ends) == [False, True]
+        assert await world.made() == ["namespaces", "clusterroles", "clusterrolebindings"]
         assert (await world.cluster()).state == cluster_pb2.READY
 
 

@@ -366,6 +366,9 @@ def test_a_credential_ends_with_its_certificate_or_token() -> None:
 
     assert end(client_cert_pem=pair.cert_pem) == certain
     assert end(token=token(b'{"exp": 10}')) == 10
+    for beyond in (b"1764000000000", b"1e300", b"Infinity", b"NaN", b"1" + b"0" * 400):
+        assert end(token=token(b'{"exp": %s}' % beyond)) is None  # milliseconds, or a lie: no date says it
+    assert end(token=token(b'{"exp": -1e300}')) == 0
     assert end(token=token(b'{"exp": 10}'), client_cert_pem=pair.cert_pem) == 10
     for lasting in ("opaque", "a.b.c", token(b"{}"), token(b"[]"), token(b'{"exp": null}')):
         assert end(token=lasting) is None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hanse_syncer.decide import rewritten
 from hanse_syncer.decide.rewritten import caveat_of, rewritings
 from hypothesis import given
 from hypothesis import strategies as st
@@ -130,3 +132,40 @@ def test_the_sentence_names_some_and_counts_the_others() -> None:
     assert sealed is not None
     assert "other'" not in sealed.message
     assert caveat_of(live, live, False) is None
+
+
+@pytest.mark.parametrize(
+    "answered",
+    [
+        lambda sent: ["added.example.com", *sent],
+        lambda sent: [f"{item}x" for item in sent],
+        lambda sent: [f"{item}x" for item in sent][1:],
+    ],
+    ids=["one added", "all changed", "all changed and one gone"],
+)
+def test_a_long_list_without_keys_takes_no_more_work(
+    answered: Callable[[list[str]], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster that answers with another list does not hold up the others: comparisons are counted."""
+    compared = 0
+
+    def counted(sent: Any, stored: Any) -> bool:
+        nonlocal compared
+        compared += 1
+        return same(sent, stored)
+
+    same = rewritten._same
+    monkeypatch.setattr(rewritten, "_same", counted)
+    hosts = [f"host-{number}.example.com" for number in range(2000)]
+    found = rewritings({"spec": {"hosts": answered(hosts)}}, {"spec": {"hosts": hosts}})
+    assert compared <= rewritten._STEPS
+    assert bool(found) == (not set(hosts) <= set(answered(hosts)))
+
+
+def test_an_item_that_is_added_in_front_of_a_long_list_hides_no_other_change() -> None:
+    """What is equal is not compared item by item, so what is not is found."""
+    hosts = [f"host-{number}.example.com" for number in range(3000)]
+    live = {"spec": {"hosts": ["added.example.com", *hosts[:-1]]}}
+    assert [each.path for each in rewritings(live, {"spec": {"hosts": hosts}})] == ["spec.hosts[2999]"]
+    live = {"spec": {"hosts": ["added.example.com", *hosts[:-1], "other.example.com"]}}
+    assert [each.path for each in rewritings(live, {"spec": {"hosts": hosts}})] == ["spec.hosts[2999]"]

@@ -235,7 +235,8 @@ class Apiserver:
 
     def _authorities(self) -> str:
         """Return the PEM of who signs the certificate of the REST API; "" without TLS."""
-        return Path(self._settings.tls_ca).read_text("ascii") if self._settings.tls_ca else ""
+        ca = self._settings.tls_ca  # between certificates there may be names in any language
+        return Path(ca).read_text("utf-8", errors="replace") if ca else ""
 
     async def _serve_rest(self, stack: contextlib.AsyncExitStack, authorizer: FederationAuthorizer) -> None:
         settings = self._settings

@@ -152,7 +152,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
             await self._store_credential(name, credential, known=known)
             await self._withdraw_if_twice(name, found, created=existing is None)
         except HanseError:
-            if credential.HasField("account"):
+            if credential.HasField("account") and not await self._uses(name, credential.account):
                 await self._discard(name, access, credential.account)
             raise
         joined = await self._seen(name, is_ready, timeout=READY_TIMEOUT)
@@ -360,6 +360,16 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         except (HanseError, ValueError):
             return None
         return credential.account if credential is not None and credential.HasField("account") else None
+
+    async def _uses(self, name: str, account: cluster_pb2.MemberAccount) -> bool:
+        """Return whether the stored credential is of that account, or nobody knows: two who join by one name
+        at the same time share it, and a cluster that is withdrawn removes it itself."""
+        try:
+            await self._registrar.credentials.current()
+            credential, _ = self._registrar.credential(name)
+        except (HanseError, ValueError):
+            return True
+        return credential is not None and credential.account.namespace_uid == account.namespace_uid
 
     async def _discard(self, name: str, access: ClusterAccess, account: cluster_pb2.MemberAccount) -> None:
         """Remove an account that is used no more, by another credential; say in the log if it cannot be."""

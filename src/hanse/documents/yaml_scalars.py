@@ -135,7 +135,7 @@ def key_text(key: Any) -> str:
         return str(key)
     if isinstance(key, float):
         return _float_text(key)
-    raise ValueError(f"a key that is not a text: {key!r}")
+    raise ValueError(f"a key that is not a text: {str(key)[:80]}")
 
 
 def _float_text(value: float) -> str:

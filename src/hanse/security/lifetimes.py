@@ -10,10 +10,13 @@ from __future__ import annotations
 import base64
 import json
 import ssl
+from typing import Final
 
 from hanse.security.subject import subject_of_der
 
 _BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+_LAST: Final = 253402300799.0
+"""The last second of the year 9999: what ends later lasts, and no date can say when it ends."""
 
 
 def ends_of(pem: str) -> list[float]:
@@ -32,6 +35,7 @@ def end_of_token(token: str) -> float | None:
         return None
     try:
         claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-        return float(claims["exp"])
-    except (ValueError, KeyError, TypeError):
+        end = float(claims["exp"])
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
+    return max(end, 0.0) if end <= _LAST else None

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+from hanse_apiserver.bootstrap.keeper import RESTORE_SECONDS, BootstrapKeeper
 from hanse_apiserver.bootstrap.objects import SYSTEM_NAMESPACES, in_each_namespace, of_the_cluster
 
+from hanse.control import Request, WorkQueue
 from hanse.federation import belongings
 from tests.apiserver.world import World, namespace
 from tests.support.waiting import until
@@ -24,6 +26,12 @@ async def world() -> AsyncIterator[World]:
 
 async def is_there(world: World, path: str) -> bool:
     return (await world.call("GET", path)).status == 200
+
+
+def keeper_of(world: World, authorities: str) -> BootstrapKeeper:
+    """One that knows these authorities, as of an apiserver of its own."""
+    engine = world.apiserver.engine
+    return BootstrapKeeper(engine, queue=WorkQueue("test"), authorities=lambda: authorities, port=6443)
 
 
 def test_all_of_it_belongs_to_each_cluster() -> None:
@@ -80,3 +88,29 @@ async def test_a_namespace_that_ends_gets_nothing_more(world: World) -> None:
     await until(gone)
     await until(lambda: world.apiserver.bootstrapping.idle)
     assert not await is_there(world, ACCOUNT)
+
+
+async def test_the_authorities_may_be_named_in_any_language(world: World) -> None:
+    """As those of a bundle of public authorities are; the account does not wait for them either."""
+    with (world.directory / "ca.crt").open("a", encoding="utf-8") as file:
+        file.write("# Főtanúsítvány\n")
+    await world.create("/api/v1/namespaces", namespace("other"))
+    there = ROOT_CA.replace("/shop/", "/other/")
+    await until(lambda: is_there(world, there))
+    assert (await world.get(there))["data"]["ca.crt"].endswith("# Főtanúsítvány\n")
+
+
+async def test_two_that_know_different_authorities_do_not_write_without_end() -> None:
+    """Each brings its own back once, and again when some time has passed."""
+    async with World() as world:
+        await world.create("/api/v1/namespaces", namespace())
+        old, new = (keeper_of(world, "old"), keeper_of(world, "new"))
+        pauses = []
+        for keeper in (old, new, old, new):
+            await world.apiserver.engine.cache.reached(await world.store.revision())
+            result = await keeper.reconcile(Request("shop"))
+            pauses.append(result.requeue_after if result is not None else None)
+        assert pauses[:3] == [None] * 3
+        assert pauses[3] is not None
+        assert 0 < pauses[3] <= RESTORE_SECONDS
+        assert (await world.get(ROOT_CA))["data"] == {"ca.crt": "old"}

@@ -182,6 +182,14 @@ def test_json_without_repeated_fields_has_none(value: Any) -> None:
     assert repeated_fields(text, json_document(text)) == ()
 
 
+def test_a_key_that_is_no_text_is_not_told_in_full() -> None:
+    """It may be as long as the document, and longer with aliases."""
+    long = f"a: &a [{'word, ' * 10_000}]\n? [{'*a, ' * 10}]\n: 1\n"
+    with pytest.raises(InvalidArgumentError, match="a key that is not a text") as refused:
+        read_yaml(long)
+    assert len(str(refused.value)) < 200
+
+
 def test_yaml_is_read_as_kubernetes_reads_it() -> None:
     """Keys are texts, large numbers are floats, dates stay texts."""
     assert yaml_document(b"2: a\ntrue: b\nd: 2020-01-01\nx: 99999999999999999999999") == {

@@ -123,7 +123,7 @@ def test_no_update_deletes(field: str) -> None:
     ("kind", "needs"),
     [
         (scheduling.LEASE, True),
-        (networking.ENDPOINT_SLICE, True),
+        (networking.ENDPOINT_SLICE, False),
         (core.CONFIG_MAP, False),
     ],
     ids=lambda value: getattr(value, "name", str(value)),

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hanse_scheduler.decide.stateful.ordinals import give_ordinals
 from hanse_scheduler.decide.stateful.partition import divided, partition_of
 from hanse_scheduler.placing.events import notices
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hanse.api.scheduler.v1.placement_pb2 import SUM, Placement
+from hanse.api.scheduler.v1.placement_pb2 import SUM, ClusterPlacement, Placement
 from hanse.federation.placements import unplaced_sentence
 from hanse.kube.model.objects import Object
 from hanse.store.keys import ObjectKey
@@ -233,6 +234,22 @@ def test_a_set_that_is_not_divided_needs_ordinals_for_all() -> None:
     assert scaled.placement is not None
     assert "is to run 4 replicas, and has 3 ordinals" in scaled.placement.error
     assert len(scaled.placement.clusters) == 2
+
+
+def test_ordinals_that_kubernetes_does_not_have_are_refused() -> None:
+    """The error names the field; nothing that is placed changes."""
+    policy = policy_object(replicas={"ordinalsPerCluster": 2_000_000_000}, resourceSelectors=SELECTED)
+    decision = run(stateful_set(3, 0), table("a", "b", "c"), key=CANARY, policy=policy)
+    assert decision.placement is not None
+    assert "make replicas.ordinalsPerCluster of the policy smaller" in decision.placement.error
+
+
+def test_a_cluster_with_a_great_many_ordinals_is_skipped_at_once() -> None:
+    """A range is not looked for step by step behind one that is out of reach and was never bounded."""
+    away = ClusterPlacement(cluster="a", replicas=2_000_000_000, suspended=True)
+    fresh = ClusterPlacement(cluster="b", replicas=1)
+    give_ordinals(stateful_set(1, 0), [away, fresh], before={"a": away}, size=1)
+    assert fresh.ordinal_offset == 2_000_000_000
 
 
 def test_replicas_without_a_cluster_are_counted_and_named() -> None:

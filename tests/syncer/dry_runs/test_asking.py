@@ -159,6 +159,25 @@ async def test_the_next_of_a_version_is_asked_where_one_does_not_tell(fed: Feder
     assert {name: each.outcome for name, each in told.items()} == {"b": pb.REFUSED}
 
 
+async def test_who_hangs_costs_one_write_its_time_and_not_the_next(fed: Federation, stub: Any) -> None:
+    """It is not asked again for a while about that kind in that namespace; about others it is."""
+    asked: list[str] = []
+
+    async def hangs(request: web.Request) -> None:
+        if request.method == "PATCH":
+            asked.append(request.path)
+            await asyncio.Event().wait()
+
+    fed.members["a"].fault = hangs
+    for _ in range(3):
+        told = await ask(stub, CONFIG, named(config_map()), "a", seconds=1)
+        assert {name: each.outcome for name, each in told.items()} == {"a": pb.UNKNOWN}
+    assert asked == [PATH]
+    fed.members["a"].fault = None
+    assert (await ask(stub, WEB, named(deployment()), "a"))["a"].outcome == pb.ACCEPTED
+    assert (await ask(stub, CONFIG, named(config_map()), "a", "b"))["b"].outcome == pb.ACCEPTED
+
+
 async def test_what_nobody_tells_is_unknown(fed: Federation, stub: Any) -> None:
     """A namespace or an object of somebody else's that is there, refused credentials, silence, no member."""
     missing = named(config_map())

@@ -2,7 +2,8 @@
 
 Owns `BootstrapKeeper`. Its keys are names of namespaces, and `CLUSTER` for what there is once. Several
 apiservers may keep the same objects: a create that finds the object there is done, and an update carries the
-resourceVersion that it was decided on.
+resourceVersion that it was decided on. One object is brought back once in `RESTORE_SECONDS`, so that two
+that know different authorities, while these change, do not write against each other without end.
 
 Concurrency: one loop; a look reads the cache and writes like any client. Next:
 `hanse_apiserver.bootstrap.objects` for what is wanted.
@@ -10,6 +11,7 @@ Concurrency: one loop; a look reads the cache and writes like any client. Next:
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -24,6 +26,9 @@ from hanse_apiserver.bootstrap.objects import BootstrapObject, in_each_namespace
 
 CLUSTER: Final = "*"
 """The key of what there is once; no namespace has this name."""
+
+RESTORE_SECONDS: Final = 10.0
+"""How long an object that was brought back is left as it is."""
 
 
 class BootstrapKeeper:
@@ -41,6 +46,8 @@ class BootstrapKeeper:
         self._queue = queue
         self._authorities = authorities
         self._port = port
+        self._restored: dict[ObjectKey, float] = {}
+        """Until when, in the loop's time, what was brought back is left as it is."""
         self._once = {wanted.key for wanted in of_the_cluster(0)}
         self._everywhere = {
             wanted.kind.group_plural: wanted.key.name for wanted in in_each_namespace("any", "any")
@@ -69,9 +76,9 @@ class BootstrapKeeper:
 
     async def reconcile(self, request: Request) -> Result | None:
         """Make what is missing there, and bring back what is not as it must be."""
-        for wanted in self._wanted(request.key):
-            await self._ensure(wanted)
-        return None
+        pauses = [await self._ensure(wanted) for wanted in self._wanted(request.key)]
+        pause = max(pauses, default=0.0)
+        return Result(requeue_after=pause) if pause else None
 
     def _wanted(self, key: str) -> Iterator[BootstrapObject]:
         if key == CLUSTER:
@@ -81,19 +88,30 @@ class BootstrapKeeper:
         if namespace is not None and not is_deleting(namespace.object):
             yield from in_each_namespace(key, self._authorities())
 
-    async def _ensure(self, wanted: BootstrapObject) -> None:
+    async def _ensure(self, wanted: BootstrapObject) -> float:
+        """Make or bring back an object; return in how many seconds to look again, 0 for not at all."""
         info = self._catalogue.require_kind(wanted.kind)
         entry = self._cache.get(wanted.key)
         try:
             if entry is None:
                 await self._resources.create(info, wanted.object, namespace=wanted.namespace)
             elif not is_deleting(entry.object) and _differs(entry.object, wanted):
+                if (pause := self._pause(wanted.key)) > 0:
+                    return pause
                 restored = {**entry.object, **{field: wanted.object[field] for field in wanted.restored}}
                 await self._resources.update(info, restored, namespace=wanted.namespace)
         except (AlreadyExistsError, ConflictError, NotFoundError):
-            return  # somebody was faster; what they did comes as a change if it must be looked at
+            pass  # somebody was faster; what they did comes as a change if it must be looked at
         except PermissionDeniedError:
-            return  # the namespace has begun to end
+            pass  # the namespace has begun to end
+        return 0.0
+
+    def _pause(self, key: ObjectKey) -> float:
+        """Return for how many seconds an object is still left as it is; if for none, that begins now."""
+        now = asyncio.get_running_loop().time()
+        self._restored = {each: until for each, until in self._restored.items() if until > now}
+        until = self._restored.setdefault(key, now + RESTORE_SECONDS)
+        return until - now if until < now + RESTORE_SECONDS else 0.0
 
 
 def _differs(found: Object, wanted: BootstrapObject) -> bool:

@@ -56,11 +56,11 @@ RULES: Final = (
 )
 """What the account may do: whatever is propagated, of any kind, and RBAC objects among it."""
 NEEDED: Final[Sequence[Right]] = (
-    ("patch", "", "namespaces"),
-    ("patch", "", "serviceaccounts"),
-    ("patch", "rbac.authorization.k8s.io", "clusterroles"),
-    ("patch", "rbac.authorization.k8s.io", "clusterrolebindings"),
-    ("create", "", "serviceaccounts/token"),
+    ("patch", *core.NAMESPACE.group_plural),
+    ("patch", *core.SERVICE_ACCOUNT.group_plural),
+    ("patch", *security.CLUSTER_ROLE.group_plural),
+    ("patch", *security.CLUSTER_ROLE_BINDING.group_plural),
+    ("create", core.SERVICE_ACCOUNT.group, f"{core.SERVICE_ACCOUNT.plural}/token"),
 )
 """What a credential must be able to do for an account to be made with it."""
 Clock = Callable[[], datetime]

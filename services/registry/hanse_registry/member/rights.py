@@ -19,12 +19,13 @@ from typing import Final
 from hanse.api.type.v1 import condition_pb2
 from hanse.errors import HanseError, UnauthenticatedError, UnavailableError
 from hanse.kube.client.requests import review_access
+from hanse.kube.kinds.kubernetes import core
 from hanse.store import Store, keys
 from hanse_registry.member.probe import MemberApi
 
 VERBS: Final = ("get", "list", "watch", "create", "patch", "delete")
 """What the syncer does with each kind."""
-OWN: Final = (("get", "", "namespaces"), ("list", "", "nodes"))
+OWN: Final = (("get", *core.NAMESPACE.group_plural), ("list", *core.NODE.group_plural))
 """What the registry reads."""
 CONDITION: Final = "RightsMissing"
 """Type of the condition about rights that the credential lacks."""

@@ -18,6 +18,7 @@ from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.api.type.v1.job_run_pb2 import JobRun
 from hanse.federation import belongings
+from hanse.federation.jobs import job_runs
 from hanse.kube.kinds.kubernetes import core
 from hanse.kube.model.objects import Object, child
 from hanse.store.keys import ObjectKey
@@ -84,11 +85,15 @@ class SyncRequest:
 
     @property
     def ttl(self) -> int | None:
-        """For how many seconds a Job stays in the member after it has finished; None if it stays, or that is
-        not known."""
+        """For how many seconds a Job stays in the member after it has finished; None if it stays.
+
+        Of one that may be there and was not sent without a ttlSecondsAfterFinished, only that of the intent
+        is known: where that has none it may have gone at once.
+        """
         if self.run is None or self.run.kept or self.intent is None:
             return None
-        return job_claims.ttl_of(self.intent.object())
+        ttl = job_claims.ttl_of(self.intent.object())
+        return 0 if ttl is None and not job_runs.never_started(self.run) else ttl
 
     @property
     def sealed(self) -> bool:

@@ -9,6 +9,8 @@ The same value written in another way is no difference: quantities, times, numbe
 sent means nothing (null, false, 0, an empty text, list or map). What the cluster adds is its own: defaults,
 containers beside ours, labels. Items of a list are told by name, or by being the same.
 
+How much is compared is bounded, since nothing bounds what a cluster answers.
+
 Pure functions. Next: `hanse_syncer.act.state_recorder`, which writes it down.
 """
 
@@ -17,6 +19,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+
+import orjson
 
 from hanse.errors import InvalidArgumentError, shown
 from hanse.federation.contention import VALUES_REWRITTEN
@@ -28,6 +32,9 @@ _NAMED: Final = 3
 """Differences that are named; of the others there is only the number."""
 _MOST: Final = 100
 """Differences that are looked for."""
+_STEPS: Final = 20_000
+"""Values that are compared of an object, besides those that are equal: some 0.2 s. What a cluster makes of a
+long list takes no more; what was not compared counts as unchanged."""
 _KEYS: Final = ("name", "mountPath", "containerPort", "port", "key", "ip")
 """Fields by which items of lists are told apart, the first one that all items have and no two share."""
 _LEFT: Final = frozenset({"apiVersion", "kind", "status", "metadata"})
@@ -48,10 +55,22 @@ class Rewriting:
         return f"{self.path} is {shown(self.stored)} and not {shown(self.sent)}"
 
 
+@dataclass(slots=True)
+class _Steps:
+    """How many values may still be compared."""
+
+    left: int
+
+    def take(self) -> bool:
+        """Return whether another one may be compared, and count it."""
+        self.left -= 1
+        return self.left >= 0
+
+
 def rewritings(live: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[Rewriting]:
     """Return what of `manifest`, which was just applied, is different in `live`, the answer; at most 100."""
     found: list[Rewriting] = []
-    for difference in _of_object(live, manifest):
+    for difference in _of_object(live, manifest, _Steps(_STEPS)):
         found.append(difference)
         if len(found) == _MOST:
             break
@@ -74,7 +93,7 @@ def caveat_of(live: Mapping[str, Any], manifest: Mapping[str, Any], sealed: bool
     return Caveat(VALUES_REWRITTEN, f"{message} on admission", quoted=True)
 
 
-def _of_object(live: Mapping[str, Any], manifest: Mapping[str, Any]) -> Iterator[Rewriting]:
+def _of_object(live: Mapping[str, Any], manifest: Mapping[str, Any], steps: _Steps) -> Iterator[Rewriting]:
     for name in ("labels", "annotations"):
         sent, stored = (_mapping(_mapping(obj.get("metadata")).get(name)) for obj in (manifest, live))
         for key, value in sent.items():
@@ -82,40 +101,45 @@ def _of_object(live: Mapping[str, Any], manifest: Mapping[str, Any]) -> Iterator
                 yield Rewriting(f"metadata.{name}[{key}]", value, stored.get(key))
     for name, value in manifest.items():
         if name not in _LEFT:
-            yield from _of_value(name, value, live.get(name))
+            yield from _of_value(name, value, live.get(name), steps)
 
 
-def _of_value(path: str, sent: Any, stored: Any) -> Iterator[Rewriting]:
+def _of_value(path: str, sent: Any, stored: Any, steps: _Steps) -> Iterator[Rewriting]:
+    if sent == stored or not steps.take():
+        return
     if isinstance(sent, dict) and sent and isinstance(stored, dict):
         for name, value in sent.items():
-            yield from _of_value(f"{path}.{name}", value, stored.get(name))
+            yield from _of_value(f"{path}.{name}", value, stored.get(name), steps)
     elif isinstance(sent, list) and sent and isinstance(stored, list):
-        yield from _of_list(path, sent, stored)
+        yield from _of_list(path, sent, stored, steps)
     elif not _same(sent, stored):
         yield Rewriting(path, sent, stored)
 
 
-def _of_list(path: str, sent: Sequence[Any], stored: Sequence[Any]) -> Iterator[Rewriting]:
+def _of_list(path: str, sent: Sequence[Any], stored: Sequence[Any], steps: _Steps) -> Iterator[Rewriting]:
     key = _key(sent)
     if key and _key(stored, only=key):
         known = {item[key]: item for item in stored}
         for item in sent:
-            yield from _of_value(f"{path}[{item[key]}]", item, known.get(item[key]))
-    elif len(sent) == len(stored):
-        for number, (item, found) in enumerate(zip(sent, stored, strict=True)):
-            if sum(1 for _ in _of_value("", item, found)) and not any(
-                _is_in(item, other) for other in stored
-            ):
-                yield from _of_value(f"{path}[{number}]", item, found)
-    else:
-        for number, item in enumerate(sent):
-            if not any(_is_in(item, found) for found in stored):
-                yield Rewriting(f"{path}[{number}]", item, None)
+            yield from _of_value(f"{path}[{item[key]}]", item, known.get(item[key]), steps)
+        return
+    equal = {_encoded(item) for item in stored}
+    for number, item in enumerate(sent):
+        if _encoded(item) in equal or any(_is_in(item, found, steps) for found in stored):
+            continue
+        if len(sent) == len(stored):
+            yield from _of_value(f"{path}[{number}]", item, stored[number], steps)
+        else:
+            yield Rewriting(f"{path}[{number}]", item, None)
 
 
-def _is_in(sent: Any, stored: Any) -> bool:
-    """Return whether the stored value has all that was sent."""
-    return next(_of_value("", sent, stored), None) is None
+def _encoded(item: Any) -> bytes:
+    return orjson.dumps(item, option=orjson.OPT_SORT_KEYS)
+
+
+def _is_in(sent: Any, stored: Any, steps: _Steps) -> bool:
+    """Return whether the stored value has all that was sent, as far as it may be compared."""
+    return next(_of_value("", sent, stored, steps), None) is None
 
 
 def _key(items: Sequence[Any], *, only: str = "") -> str:

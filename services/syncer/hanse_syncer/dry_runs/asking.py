@@ -4,7 +4,9 @@ Owns `DryRuns`. What is sent is what the syncer would send to that cluster, in t
 (`hanse_syncer.act.delivery`): rendered with the cluster's overrides and its share of the replicas, to the
 very object that it has of ours, or to none. One member of each version is asked, all versions together.
 If one does not tell, the next of that version is asked, in half of the time that is left; so one that is dead
-costs half of it. Whatever goes wrong is "unknown", and none of it concerns another cluster.
+costs half of it. One that did not answer in time is not asked about this kind in this namespace for
+`SILENT_SECONDS`, so that it costs one write its time and not all of them. Whatever goes wrong is "unknown",
+and none of it concerns another cluster.
 
 Concurrency: one task per version and call, which end with the call. Next: `hanse_syncer.dry_runs.choice` for
 who is asked, `hanse_syncer.dry_runs.meaning` for what an answer means.
@@ -15,6 +17,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from typing import Final
 
 from google.protobuf.message import DecodeError
 
@@ -38,6 +41,11 @@ from hanse_syncer.member.limiter import Limiter
 Connect = Callable[[str], AbstractAsyncContextManager[KubeClient]]
 """Gives a client of a cluster for one question. Raises HanseError."""
 
+SILENT_SECONDS: Final = 10.0
+"""How long a member is not asked again that did not answer."""
+_FAIR_SECONDS: Final = 0.5
+"""Less time than this says nothing of a member that did not answer within it."""
+
 _MISTYPED = frozenset({"SchemaMismatch", "FieldsNotServed"})
 """Reasons for which a delivery gives an object up that the member's schema does not have."""
 
@@ -54,6 +62,8 @@ class DryRuns:
         self._federation = federation
         self._renderer = renderer
         self._connect = connect
+        self._silent: dict[tuple[str, str, str, str], float] = {}
+        """Until when, in the loop's time, which cluster is not asked about what."""
 
     async def ask(
         self, key: ObjectKey, obj: Object, entries: Sequence[ClusterPlacement], *, seconds: float
@@ -82,9 +92,13 @@ class DryRuns:
         """Return what the first of them says that tells; else that it is unknown."""
         told = pb.ClusterDryRun()
         for number, entry in enumerate(entries, start=1):
-            left = until - asyncio.get_running_loop().time()
+            now = asyncio.get_running_loop().time()
+            left = until - now
             if told.cluster and left <= 0:
                 break
+            if self._silent.get(_about(key, entry.cluster), 0.0) > now:
+                told = meaning.unknown(entry.cluster, "the cluster did not answer the last time")
+                continue
             share = left if number == len(entries) else left / 2
             told = await self._within(key, obj, entry, seconds=share)
             if told.outcome != pb.UNKNOWN:
@@ -103,6 +117,8 @@ class DryRuns:
                 return meaning.mistyped(cluster, error.condition.message)
             return meaning.unknown(cluster, error.condition.message)
         except TimeoutError:
+            if seconds >= _FAIR_SECONDS:
+                self._keep_silent(key, cluster)
             return meaning.unknown(cluster, f"the cluster did not answer within {seconds:.1f} s")
         except (LinkDownError, HanseError) as error:
             return meaning.unknown(cluster, error.message)
@@ -134,3 +150,13 @@ class DryRuns:
             return SyncState.FromString(stored.value).member_uid if stored is not None else ""
         except DecodeError:
             return ""
+
+    def _keep_silent(self, key: ObjectKey, cluster: str) -> None:
+        """Remember that a cluster did not answer, and forget what is over."""
+        now = asyncio.get_running_loop().time()
+        self._silent = {about: until for about, until in self._silent.items() if until > now}
+        self._silent[_about(key, cluster)] = now + SILENT_SECONDS
+
+
+def _about(key: ObjectKey, cluster: str) -> tuple[str, str, str, str]:
+    return cluster, key.group, key.resource, key.namespace

@@ -122,6 +122,7 @@ def refused(run: JobRun) -> JobRun:
     if run.outcome == job.STARTING and not run.member_uid:
         result.outcome = job.PENDING
         result.refusals = run.refusals + 1
+        result.kept = False  # a syncer that does not write it yet may be the next to ask
         result.ClearField("claim_time")
     return result
 

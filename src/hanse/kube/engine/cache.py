@@ -39,6 +39,9 @@ FRESH_SECONDS = 10.0
 SETTLE_SECONDS = 0.5
 """How long the answer to a write waits for what the view adds to it; normally a millisecond or two."""
 
+MAX_UNSHOWN = 16
+"""Changes of an object that are not shown, of which it is known under which version others may serve it."""
+
 _OBJECTS = f"{OBJECTS}/"
 
 
@@ -78,7 +81,7 @@ class ObjectCache:
         ]
         self._broken: dict[ObjectKey, str] = {}
         self._strays: set[str] = set()
-        self._unshown: dict[ObjectKey, int] = {}
+        self._unshown: dict[ObjectKey, tuple[int, ...]] = {}
         self.boundary = Boundary("object cache")
         self._floor = 0
         self._expected = 0
@@ -153,13 +156,13 @@ class ObjectCache:
     def served_as(self, key: ObjectKey, intent_revision: int, version: int) -> bool:
         """Report whether the intent written at `intent_revision` is or was served under `version`.
 
-        Known are the newest version, the newest at which something changed that is not shown (another process
-        that listed since then serves that), and those in the log.
+        Known are the newest version, those since then at which something changed that is not shown (another
+        process serves the one at which it listed), at most `MAX_UNSHOWN`, and those in the log.
         """
         entry = self.get(key)
         if entry is None or entry.intent_revision != intent_revision or version < intent_revision:
             return False
-        if version in (entry.revision, self._unshown.get(key)):
+        if version == entry.revision or version in self._unshown.get(key, ()):
             return True
         log = self.log(key.group, key.resource)
         return any(
@@ -467,7 +470,7 @@ class ObjectCache:
         elif old.intent_revision != new.intent_revision or not _same(old.object, new.object):
             self._emit(ObjectChange(revision, "MODIFIED", key, new, old))
         else:
-            self._unshown[key] = revision
+            self._unshown[key] = (*self._unshown.get(key, ())[1 - MAX_UNSHOWN :], revision)
 
     def _delete(self, old: ServedObject, revision: int) -> None:
         self._emit(ObjectChange(revision, "DELETED", old.key, old.at(revision), old))

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Final
 
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
 from hanse.errors import InvalidArgumentError
@@ -25,6 +26,9 @@ from hanse.kube.kinds.kubernetes import apps
 from hanse.kube.model.objects import Object, child
 from hanse_scheduler.decide.planner import Preferences
 from hanse_scheduler.decide.workloads import WORKLOADS, totals_of
+
+_MOST: Final = 2**31 - 1
+"""The largest ordinal: spec.ordinals.start is an int32."""
 
 
 def rooms(clusters: Iterable[str], *, before: Mapping[str, ClusterPlacement], size: int) -> dict[str, int]:
@@ -87,16 +91,28 @@ def give_ordinals(
         taken.append(range(entry.ordinal_offset, entry.ordinal_offset + max(size or 0, replicas)))
     if size is not None:
         for entry in sorted(fresh, key=lambda each: each.cluster):
-            entry.ordinal_offset = _free(taken, size)
+            entry.ordinal_offset = _checked(_free(taken, size), entry.cluster)
             taken.append(range(entry.ordinal_offset, entry.ordinal_offset + size))
         _explain(obj, clusters, total=total)
+
+
+def _checked(offset: int, cluster: str) -> int:
+    if offset > _MOST:
+        raise InvalidArgumentError(
+            f"{cluster} would have the ordinals from {offset} on, and Kubernetes has none above {_MOST}: "
+            "make replicas.ordinalsPerCluster of the policy smaller",
+            reason="BAD_POLICY",
+        )
+    return offset
 
 
 def _free(taken: Sequence[range], size: int) -> int:
     """Return the first multiple of `size` from which so many ordinals are free."""
     offset = 0
-    while any(offset < each.stop and each.start < offset + size for each in taken):
-        offset += size
+    for each in sorted(taken, key=lambda item: item.start):
+        if each.start >= offset + size:
+            break
+        offset = max(offset, -(-each.stop // size) * size)
     return offset
 
 

@@ -122,7 +122,6 @@ STRATEGIES: Final = {
         table=columns("Type,Cluster-IP,External-IP,Port(s),Age,Selector*", _service_row),
     ),
     networking.ENDPOINT_SLICE: Strategy(
-        requires_version=True,
         defaults=_default_endpoint_slice,
         table=columns("AddressType,Ports,Endpoints,Age", _endpoint_slice_row),
     ),
