@@ -139,7 +139,7 @@ class MembershipSuite:
             federation.kubectl("delete", "configmap", "web", "-n", ns, "--wait=false")
             federation.hanse("unjoin", NAME)
             assert NAME not in federation.api.names("clusters.hanse.dev")
-            assert federation.api.find("configmaps", ns, "web"), f"it waits for {down}"
+            assert federation.api.find("tombstones.hanse.dev", ns, "configmaps.web"), f"it waits for {down}"
         finally:
             federation.members.restore(federation, down)
         _nothing_of_ours(federation.member(NAME))
