@@ -143,7 +143,10 @@ class MembershipSuite:
         finally:
             federation.members.restore(federation, down)
         _nothing_of_ours(federation.member(NAME))
-        until(lambda: federation.api.find("configmaps", ns, "web") is None, what="it is deleted everywhere")
+        until(
+            lambda: federation.api.find("tombstones.hanse.dev", ns, "configmaps.web") is None,
+            what="it is deleted everywhere",
+        )
         join_again(federation)
 
     def test_a_cluster_that_is_gone_can_be_forced_out(self, federation: Federation, ns: str) -> None:
