@@ -148,7 +148,7 @@ class JobSuite:
         federation.apply(config_map(ns, "before", color="red"))
         until_in(federation, NAMES, "configmaps", ns, "before")
         federation.apply(job(ns, "billing", completions=4))
-        until(lambda: pods_of(federation, ns, "billing"), what="a Pod of it runs")
+        until(lambda: uids_of(federation, ns, "billing").keys() == set(NAMES), what="each has its part")
         syncer = federation.pid("syncer")
         freeze(syncer)
         try:
