@@ -28,7 +28,8 @@ from hanse.kube.model.untrusted import mapping, text
 from hanse_syncer.decide import caveats, takeover
 from hanse_syncer.decide.caveats import Caveat
 
-_LACKING: Final = re.compile(r"(?:^|\s)(\.[^\s:].*?): field not declared in schema")
+_UNDECLARED: Final = ": field not declared in schema"
+_PATH: Final = re.compile(r"(?:^|\s)(\.[^\s:].*)")
 _UNMERGEABLE: Final = ("duplicate entries for key", "omits all key fields", "omits key field")
 _CONFIGURATION: Final = "failed to create typed"
 _INDEX: Final = re.compile(r"\[([^\]]*)\]")
@@ -56,10 +57,18 @@ def problems(answer: Answer) -> Problems | None:
     if answer.status not in (400, 422, 500) or not answer.document:
         return None
     said = text(answer.document.get("message"), 64 * 1024)
-    lacking = tuple(dict.fromkeys(_LACKING.findall(said)))
+    lacking = tuple(dict.fromkeys(_lacking(said)))
     unmergeable = any(words in said for words in _UNMERGEABLE)
     mistyped = _CONFIGURATION in said and not lacking and not unmergeable
     return Problems(lacking, unmergeable, mistyped) if lacking or unmergeable or mistyped else None
+
+
+def _lacking(said: str) -> Iterator[str]:
+    """Yield the paths that are named, in time proportional to the message, whatever it says."""
+    for before in said.split(_UNDECLARED)[:-1]:
+        found = _PATH.search(before.rpartition("\n")[2])
+        if found is not None:
+            yield found.group(1)
 
 
 def lacking_caveat(lacking: Iterable[str]) -> Caveat:
