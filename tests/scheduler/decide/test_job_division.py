@@ -6,20 +6,26 @@ from datetime import UTC, datetime
 
 import pytest
 from hanse_scheduler.decide.division import ClusterReplicas, Division
+from hanse_scheduler.decide.inputs import DecisionInput
 from hanse_scheduler.decide.once.job_division import RUN_ENDED, JobSituation, divide_job, whole_runs
+from hanse_scheduler.decide.once.run_ledger import ledger_of
 from hanse_scheduler.decide.planner import DEFAULT_PREFERENCES
 from hanse_scheduler.decide.workloads import Totals
+from hanse_scheduler.handshake.previous import PreviousPlacement
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.type.v1 import job_run_pb2 as job
 from hanse.api.type.v1.job_run_pb2 import JobRun
 from hanse.federation.jobs.job_runs import given_back, gone, is_open, latest
 from hanse.federation.jobs.job_work import account
-from tests.scheduler.builders import NOW, offline, view
+from hanse.store.keys import ObjectKey
+from tests.scheduler.builders import NOW, offline, table, view, workload
 
 TOLERATION = 60.0
 NAMES = ("a", "b", "c", "d")
+JOB_KEY = ObjectKey("batch", "jobs", "shop", "web")
 
 
 def in_cluster(
@@ -281,3 +287,24 @@ def test_a_copy_is_started_again_only_where_it_was_stopped() -> None:
     clusters = {"a": False, "b": False, "c": False, "d": False}
     assert whole_runs(clusters, runs=runs, restart=False, removing=()) == {"a": 2, "b": 1, "c": 1, "d": 1}
     assert whole_runs(clusters, runs=runs, restart=True, removing=("a",)) == {"a": 1, "b": 1, "c": 2, "d": 1}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kept", "then"),
+    [
+        (job.PENDING, False, job.STOPPED),
+        (job.STARTING, True, job.STOPPED),
+        (job.STARTING, False, job.LOST),
+        (job.RUNNING, True, job.LOST),
+        (job.COMPLETE, False, job.COMPLETE),
+    ],
+)
+def test_what_may_have_run_before_it_was_gone_is_not_given_to_others(
+    outcome: job.RunOutcome.ValueType, kept: bool, then: job.RunOutcome.ValueType
+) -> None:
+    """As one that was to start and may have been sent with a ttlSecondsAfterFinished."""
+    obj = workload("batch/v1", "Job", {"completions": 3})
+    before = Placement(runs=[JobRun(cluster="a", number=1, outcome=outcome, completions=3, kept=kept)])
+    before.object.uid = obj["metadata"]["uid"]
+    inputs = DecisionInput(key=JOB_KEY, obj=obj, table=table("a", "b"), previous=PreviousPlacement(before, 1))
+    assert [run.outcome for run in ledger_of(inputs, confirmed={"a"})] == [then]

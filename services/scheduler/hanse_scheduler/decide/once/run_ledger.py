@@ -60,7 +60,8 @@ def is_job(inputs: DecisionInput) -> bool:
 def ledger_of(inputs: DecisionInput, *, confirmed: Collection[str]) -> list[JobRun]:
     """Return all runs of the Job as they are known now; none of other objects.
 
-    `confirmed` are the clusters whose release is confirmed: there is nothing of the Job there any more.
+    `confirmed` are the clusters whose release is confirmed: there is nothing of the Job there any more. One
+    that was to start, and may have been sent with a ttlSecondsAfterFinished, can have run before.
     """
     if not is_job(inputs):
         return []
@@ -77,7 +78,7 @@ def ledger_of(inputs: DecisionInput, *, confirmed: Collection[str]) -> list[JobR
     }
     newest = {run.cluster: run.number for run in known}
     return [
-        gone(run, taken_away=False)
+        gone(run, taken_away=False, ttl=None if run.kept else 0)
         if run.cluster in confirmed and is_open(run) and run.number == newest.get(run.cluster)
         else run
         for run in remembered(known, seen, memberships=memberships)
