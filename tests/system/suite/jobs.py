@@ -147,7 +147,7 @@ class JobSuite:
         """Somebody deletes it in its clusters while the syncer is away: nobody knows what it has done."""
         federation.apply(config_map(ns, "before", color="red"))
         until_in(federation, NAMES, "configmaps", ns, "before")
-        federation.apply(job(ns, "billing", completions=4))
+        federation.apply(job(ns, "billing", completions=6))
         until(lambda: uids_of(federation, ns, "billing").keys() == set(NAMES), what="each has its part")
         syncer = federation.pid("syncer")
         freeze(syncer)
