@@ -46,8 +46,8 @@ UNSECURED = ("--no-etcd-check", "--skip-backup")
 APPS = f"/apis/apps/v1/namespaces/{NAME}"
 CORE = f"/api/v1/namespaces/{NAME}"
 SERVICES = ("apiserver", "registry", "scheduler", "syncer", "dns")
-OF_THE_CLUSTER = ("/api/v1/nodes/", "/leases/", "/componentstatuses/")
-"""What a cluster writes by itself."""
+OF_THE_CLUSTER = ("/api/v1/nodes/", "/leases/", "/componentstatuses/", "/horizontalpodautoscalers/")
+"""What a cluster writes by itself, whenever it likes."""
 
 
 @dataclass(frozen=True)

@@ -264,7 +264,7 @@ async def test_the_host_joins_with_the_rights_of_the_overlay(host: Host, tmp_pat
         assert "web" in await host.kubectl("get", "-n", "shop", "deployments", "-o", "name")
         failed = await hanse(*config, "syncer", "list-sync-states", "--filter", "phase=FAILED", "-o", "json")
         assert "web" not in failed
-        await hanse(*config, "unjoin", "host")
+        await hanse(*config, "unjoin", "host", "--confirm-impact", "removed=2,moved=0")
         assert "web" not in await host.kubectl("get", "deployments", "-A", "-o", "name")
     finally:
         await hanse("down", "--data-dir", str(data))

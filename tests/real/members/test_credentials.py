@@ -20,6 +20,7 @@ TOLERATION = 6
 ENVIRON = {
     "HANSE_SCHEDULER_TOLERATION_SECONDS": str(TOLERATION),
     "HANSE_REGISTRY_TOKEN_RENEW_SECONDS": "2",
+    "HANSE_SYNCER_ORPHAN_INTERVAL": "5",
 }
 
 
@@ -327,7 +328,7 @@ async def test_an_account_of_the_federations_own(assets_dir: Path, tmp_path: Pat
 
         await until(whole, what="the Secret is as it should be", seconds=120)
 
-        await federation.hanse("unjoin", "m1")
+        await federation.hanse("unjoin", "m1", "--confirm-impact", "removed=2,moved=0")
 
         async def gone() -> bool:
             return [await made(kind) for kind in kinds] == [[], [], []]

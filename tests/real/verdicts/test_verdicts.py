@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -103,7 +104,19 @@ async def test_nothing_of_what_is_valid_is_taken_for_rewritten(sides: Sides, obj
         body=orjson.dumps(obj),
         headers={"Content-Type": "application/json", "Accept": "application/json"},
     )
-    assert [str(each) for each in rewritings(orjson.loads(answer[2]), kinds.without_members_own(obj))] == []
+    found = rewritings(orjson.loads(answer[2]), kinds.without_members_own(_stored(obj)))
+    assert [each for each in map(str, found) if not any(field in each for field in DROPPED)] == []
+
+
+DROPPED = (".deprecatedTopology ", ".lifecycle.stopSignal ")
+"""Fields that a current API server does not keep: an old one, and one that is off without `spec.os`."""
+
+
+def _stored(obj: Object) -> Object:
+    """What the federation stores of a manifest: the text of a Secret as data."""
+    texts = {name: b64encode(text.encode()).decode() for name, text in obj.get("stringData", {}).items()}
+    kept = {field: value for field, value in obj.items() if field != "stringData"}
+    return {**kept, "data": {**obj.get("data", {}), **texts}} if texts else kept
 
 
 async def test_broken_objects_get_the_same_verdict(sides: Sides) -> None:

@@ -36,7 +36,7 @@ class Onlookers:
         self.overlaps: list[str] = []
         """What was in two members at once, in words."""
         self.history: list[tuple[str, str, str, str]] = []
-        """Member, resource, event and name, as they came."""
+        """Member, resource, name and uid of what was seen, as it was first heard of."""
         self._threads = [
             threading.Thread(target=self._follow, args=(cluster, resource), daemon=True)
             for cluster in members
@@ -61,14 +61,12 @@ class Onlookers:
             thread.join(15)
 
     def homes(self, resource: str, name: str) -> list[str]:
-        """The members in which an object appeared, one after another."""
+        """The members in which an object was made, one after another; one twice if it was made there again.
+
+        Members are heard of in any order, so what counts is the first event of each object.
+        """
         with self._lock:
-            found = [
-                cluster
-                for cluster, what, event, which in self.history
-                if (what, which) == (resource, name) and event != "DELETED"
-            ]
-        return [each for number, each in enumerate(found) if not number or found[number - 1] != each]
+            return [cluster for cluster, *which, _ in self.history if which == [resource, name]]
 
     def _follow(self, cluster: str, resource: str) -> None:
         api, path = self._members[cluster], collection(resource, self._namespace)
@@ -100,7 +98,9 @@ class Onlookers:
         if name not in self._apps:
             return
         with self._lock:
-            self.history.append((cluster, resource, event, name))
+            seen = (cluster, resource, name, str(obj["metadata"]["uid"]))
+            if seen not in self.history:
+                self.history.append(seen)
         if event == "DELETED" or _has_ended(obj):
             return
         for other, api in self._members.items():
