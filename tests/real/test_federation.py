@@ -70,7 +70,7 @@ async def test_what_a_member_removes_again_and_again_is_contested(assets_dir: Pa
             state = await api.get(f"{states}/secrets.bot-token-x.eu")
             return bool(state.get("reason") == "Contested" and state["contention"]["removed"])
 
-        await until(contested, what="bot-token-x is contested")
+        await until(contested, what="bot-token-x is contested", seconds=120)
         state = await api.get(f"{states}/secrets.bot-token-x.eu")
         assert state["health"] == "Degraded"
         assert "removes it again each time that it is put right" in state["message"]
