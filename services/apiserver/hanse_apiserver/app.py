@@ -230,8 +230,9 @@ class Apiserver:
             self.engine, queue=queue, authorities=self._authorities, port=split_address(self.https)[1]
         )
         controller = Controller("bootstrap", keeper, queue)
-        stack.push_async_callback(end, self._create_task(controller.run(), name="bootstrap"))
         keeper.start()
+        for name, work in (("bootstrap", controller.run()), ("authorities", keeper.follow())):
+            stack.push_async_callback(end, self._create_task(work, name=name))
 
     def _authorities(self) -> str:
         """Return the PEM of who signs the certificate of the REST API; "" without TLS."""

@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 from hanse_apiserver.bootstrap.keeper import RESTORE_SECONDS, BootstrapKeeper
-from hanse_apiserver.bootstrap.objects import SYSTEM_NAMESPACES, in_each_namespace, of_the_cluster
+from hanse_apiserver.bootstrap.objects import in_each_namespace, of_the_cluster
 
 from hanse.control import Request, WorkQueue
 from hanse.federation import belongings
+from hanse.kube.engine.engine import NAMESPACES
 from tests.apiserver.world import World, namespace
 from tests.support.waiting import until
 
@@ -45,7 +46,7 @@ async def test_a_cluster_has_its_own_from_its_first_second(world: World) -> None
         "/api/v1/namespaces/default/services/kubernetes",
         "/apis/scheduling.k8s.io/v1/priorityclasses/system-cluster-critical",
         "/apis/scheduling.k8s.io/v1/priorityclasses/system-node-critical",
-        *(f"/api/v1/namespaces/{name}/serviceaccounts/default" for name in SYSTEM_NAMESPACES),
+        *(f"/api/v1/namespaces/{name}/serviceaccounts/default" for name in NAMESPACES),
     ):
         await until(lambda path=path: is_there(world, path))  # type: ignore[misc]
 
@@ -98,6 +99,22 @@ async def test_the_authorities_may_be_named_in_any_language(world: World) -> Non
     there = ROOT_CA.replace("/shop/", "/other/")
     await until(lambda: is_there(world, there))
     assert (await world.get(there))["data"]["ca.crt"].endswith("# Főtanúsítvány\n")
+
+
+async def test_authorities_that_are_replaced_reach_each_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a restart, and though nobody touched the ConfigMaps."""
+    monkeypatch.setattr("hanse_apiserver.bootstrap.keeper.RELOAD_SECONDS", 0.05)
+    async with World(bootstrap=True) as world:
+        await world.create("/api/v1/namespaces", namespace())
+        await until(lambda: is_there(world, ROOT_CA))
+        file = world.directory / "ca.crt"
+        both = file.read_text() + "\n# and another\n" + file.read_text()
+        file.write_text(both)
+
+        async def followed() -> bool:
+            return bool((await world.get(ROOT_CA))["data"] == {"ca.crt": both})
+
+        await until(followed)
 
 
 async def test_two_that_know_different_authorities_do_not_write_without_end() -> None:

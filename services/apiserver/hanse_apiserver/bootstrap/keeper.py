@@ -21,6 +21,7 @@ from hanse.kube.engine.engine import KubeEngine
 from hanse.kube.engine.served import ObjectChange
 from hanse.kube.kinds.kubernetes import core
 from hanse.kube.model.objects import Object, is_deleting
+from hanse.process.settings import RELOAD_SECONDS
 from hanse.store.keys import ObjectKey
 from hanse_apiserver.bootstrap.objects import BootstrapObject, in_each_namespace, of_the_cluster
 
@@ -58,8 +59,21 @@ class BootstrapKeeper:
         self._cache.subscribe(self._changed)
         self.look()
 
+    async def follow(self) -> None:
+        """Look at everything again when the authorities have changed, until cancelled."""
+        known = self._authorities()
+        while True:
+            await asyncio.sleep(RELOAD_SECONDS)
+            try:
+                found = self._authorities()
+            except OSError:
+                continue  # the file is being replaced
+            if found != known:
+                known = found
+                self.look()
+
     def look(self) -> None:
-        """Look at everything again, as when the authorities have changed."""
+        """Look at everything again."""
         self._queue.add(CLUSTER)
         for entry in self._cache.objects(*core.NAMESPACE.group_plural):
             self._queue.add(entry.key.name)

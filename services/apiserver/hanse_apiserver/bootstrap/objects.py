@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from hanse.kube.engine.engine import NAMESPACES
 from hanse.kube.kinds.kind import Kind
 from hanse.kube.kinds.kubernetes import core, scheduling
 from hanse.kube.kinds.types.policies import SYSTEM_PRIORITIES
 from hanse.kube.model.objects import Object, api_version
 from hanse.store.keys import ObjectKey
 
-SYSTEM_NAMESPACES: Final = ("default", "kube-node-lease", "kube-public", "kube-system")
 ROOT_CA: Final = "kube-root-ca.crt"
 """Where Pods, and programs that are given a ServiceAccount, find the authority of their API server."""
 _PRIORITIES: Final = {
@@ -59,7 +59,7 @@ def in_each_namespace(namespace: str, authorities: str) -> Iterator[BootstrapObj
 
 def of_the_cluster(port: int) -> Iterator[BootstrapObject]:
     """Yield what a cluster has once. `port` is that of the Kubernetes API."""
-    for name in SYSTEM_NAMESPACES:
+    for name in NAMESPACES:
         yield BootstrapObject(core.NAMESPACE, _object(core.NAMESPACE, name))
     for name, description in _PRIORITIES.items():
         priority = _object(scheduling.PRIORITY_CLASS, name)
